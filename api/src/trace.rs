@@ -1,0 +1,161 @@
+//! Traces: spans, log lines, and the live stream of both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Timestamp,
+    ids::SpanId,
+    permissions::words,
+    runs::{Attempt, Run, Stage, State},
+};
+
+words! {
+    /// What a span is about; decides its colour and its place in filters.
+    SpanKind {
+        /// The whole job.
+        Job = "job",
+        /// One stage of the job.
+        Stage = "stage",
+        /// One task.
+        Task = "task",
+        /// Nix evaluates.
+        Evaluation = "evaluation",
+        /// Nix builds a derivation.
+        Build = "build",
+        /// Nix copies or downloads.
+        Fetch = "fetch",
+        /// A process of a task, or another step.
+        Command = "command",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+/// One span of an attempt's trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Span {
+    /// The id within the attempt.
+    pub id: SpanId,
+    /// The span that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SpanId>,
+    /// What it is about.
+    pub kind: SpanKind,
+    /// The stage that it belongs to, if it is one or is inside one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// The name.
+    pub name: String,
+    /// How it ended; `running` while it has not.
+    pub state: State,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How deep it is nested; the job is 0.
+    pub depth: u32,
+    /// How many log lines belong to it directly.
+    pub lines: u64,
+    /// Attributes in OpenTelemetry's vocabulary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// The spans of an attempt, in depth-first order, siblings by start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Trace {
+    /// The spans.
+    pub spans: Vec<Span>,
+    /// How many there are in all; more than `spans` when the answer was cut.
+    pub total: u64,
+    /// The sequence number up to which this is true: follow the live stream from here.
+    pub seq: u64,
+}
+
+words! {
+    /// Where a line came from.
+    Stream {
+        /// Standard output.
+        Stdout = "stdout",
+        /// Standard error.
+        Stderr = "stderr",
+        /// The system's own words about the job.
+        System = "system",
+    }
+}
+
+/// One line of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogLine {
+    /// The line's number within the attempt, from 1.
+    pub number: u64,
+    /// The span that it belongs to.
+    pub span: SpanId,
+    /// Where it came from.
+    pub stream: Stream,
+    /// When it was written.
+    pub time: Timestamp,
+    /// The line without its line break. May hold ANSI escape sequences; bytes
+    /// that are no UTF-8 stand as U+FFFD.
+    pub text: String,
+}
+
+/// A window of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogWindow {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+    /// How many lines the log has in all (of this span, if one was asked for).
+    pub total: u64,
+    /// How many lines were cut because the job wrote more than it may.
+    pub dropped: u64,
+    /// The sequence number up to which this is true.
+    pub seq: u64,
+}
+
+/// One event of an attempt's live stream. Its server-sent event id is the
+/// sequence number of the last record that it covers; a client that reconnects
+/// with `Last-Event-ID` misses nothing and gets nothing twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum LiveEvent {
+    /// Spans that are new or have changed.
+    Spans {
+        /// The spans as they are now.
+        spans: Vec<Span>,
+    },
+    /// New lines.
+    Lines {
+        /// The lines.
+        lines: Vec<LogLine>,
+    },
+    /// The attempt has changed (state, stages, annotations).
+    Attempt {
+        /// The attempt as it is now.
+        attempt: Attempt,
+    },
+    /// Nothing more will come.
+    End,
+}
+
+/// One event of a run's live stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RunEvent {
+    /// The run as it is now.
+    Run {
+        /// The run.
+        run: Box<Run>,
+    },
+    /// Nothing more will come.
+    End,
+}

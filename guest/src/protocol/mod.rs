@@ -1,0 +1,79 @@
+//! The protocol between host and guest.
+//!
+//! One byte stream in each direction (a virtio-serial port), cut into frames:
+//! a 32-bit little-endian length and that many bytes of postcard. Each side
+//! first sends a [`Hello`], whose form never changes, so that two versions that
+//! do not understand each other can say so. The guest gets exactly one job and
+//! then powers off; there is no second job and no resumption.
+//!
+//! The guest is hostile: everything here is bounded, and [`limits`] says by how
+//! much. The host checks what a type cannot express (that a span was opened
+//! before it is closed, that sequence numbers have no gaps).
+//!
+//! ```text
+//! host                                guest
+//!  Hello ───────────────────────────▶
+//!        ◀─────────────────────────── Hello
+//!  Prepare (clock, entropy, name) ──▶
+//!        ◀─────────────────────────── Ready
+//!  Job ─────────────────────────────▶
+//!  Source… SourceEnd ───────────────▶
+//!        ◀─────────────────────────── Records…
+//!  Acknowledge… ────────────────────▶
+//!  (Cancel) ────────────────────────▶
+//!        ◀─────────────────────────── Finished
+//!  Acknowledge of the last record ──▶ powers off
+//! ```
+
+mod frame;
+mod messages;
+
+pub use frame::{
+    FrameError, Hello, decode, encode, parse_hello, parse_length, read_hello, read_message, write_hello,
+    write_message,
+};
+pub use messages::{
+    Finished, HostMessage, GuestMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stage, Stream,
+};
+
+/// The version of everything but [`Hello`]. Changes with every change of a message.
+pub const VERSION: u16 = 1;
+
+/// The name of the virtio-serial port.
+pub const PORT_NAME: &str = "devenv-cloud";
+
+/// Where the project's source always is, so that evaluation caches hit and
+/// paths in messages are the same in every job.
+pub const SOURCE_DIR: &str = "/work/repo";
+
+/// The host name of every machine, so that `profiles.hostname."devenv-ci"` works.
+pub const HOST_NAME: &str = "devenv-ci";
+
+/// The user that runs every job.
+pub const USER_NAME: &str = "devenv";
+
+/// Bounds that both sides keep, and that the host enforces.
+pub mod limits {
+    /// Bytes of one frame.
+    pub const FRAME: usize = 1 << 20;
+    /// Bytes of one chunk of source.
+    pub const SOURCE_CHUNK: usize = 256 << 10;
+    /// Bytes of one log line; a longer one is cut into several.
+    pub const LINE: usize = 16 << 10;
+    /// Records of one frame.
+    pub const RECORDS: usize = 4096;
+    /// Bytes of a name (span, task) or an attribute's key.
+    pub const NAME: usize = 512;
+    /// Bytes of an attribute's value.
+    pub const VALUE: usize = 4096;
+    /// Bytes of a message's text.
+    pub const MESSAGE: usize = 64 << 10;
+    /// Attributes of one span.
+    pub const ATTRIBUTES: usize = 64;
+    /// Spans of one job.
+    pub const SPANS: usize = 200_000;
+    /// Records that the guest may send ahead of the host's acknowledgement.
+    pub const WINDOW: u64 = 65_536;
+    /// Span ids of the guest are below this; the host's own are not.
+    pub const GUEST_SPAN_IDS: u64 = 1 << 48;
+}

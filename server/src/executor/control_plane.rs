@@ -1,0 +1,148 @@
+//! The one seam between executing and everything else. The executor takes work
+//! and reports through [`ControlPlane`] and knows nothing of runs, of the
+//! database, or of whether it sits in the server's process or on another
+//! machine.
+
+use std::{collections::BTreeMap, pin::Pin};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devenv_cloud_api::{
+    Timestamp,
+    ids::{AttemptId, JobId},
+    runs::State,
+};
+use futures::Stream;
+
+use crate::telemetry::Record;
+
+/// How long a lease lasts without being renewed, in seconds.
+pub const LEASE_SECONDS: i64 = 60;
+
+/// Proof that this executor works on this attempt. Every report carries it; a
+/// report with a lapsed or foreign lease is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// A number that only the holder knows; new with every claim.
+    pub token: u128,
+}
+
+/// What an executor can take.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    /// The executor's name, for people: host name and process.
+    pub runner: String,
+    /// The platforms that it executes, e.g. `x86_64-linux`.
+    pub platforms: Vec<String>,
+}
+
+/// One attempt at a job, with all that is needed to do it.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The right to work on it.
+    pub lease: Lease,
+    /// The job.
+    pub job: JobId,
+    /// The commit: full object name.
+    pub commit: String,
+    /// The full ref.
+    pub git_ref: String,
+    /// Where people fetch this project from.
+    pub origin: String,
+    /// The platform.
+    pub platform: String,
+    /// The active profiles.
+    pub profiles: Vec<String>,
+    /// Values of the `cloud.*` options.
+    pub cloud: serde_json::Value,
+    /// Environment of every command.
+    pub env: BTreeMap<String, String>,
+    /// When the attempt was put into the queue: the start of its `job` and `queue` spans.
+    pub queued_at: Timestamp,
+    /// The limits of its machine.
+    pub limits: Limits,
+}
+
+/// What one job may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Scratch disk in MiB.
+    pub disk_mib: u32,
+    /// Wall-clock time from claim to end, in seconds.
+    pub timeout_seconds: u32,
+    /// Bytes of log that are kept.
+    pub log_bytes: u64,
+}
+
+/// What the control plane thinks of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Go on.
+    Held,
+    /// Stop the job: somebody cancelled it. The lease still holds, report the end.
+    Cancelled,
+    /// Stop at once and report nothing: the lease is somebody else's by now.
+    Lost,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// A final state.
+    pub state: State,
+    /// One sentence, for every end but success.
+    pub reason: Option<String>,
+    /// The exit status of the command that decided it.
+    pub exit_status: Option<i32>,
+    /// Lines that the guest dropped because the job wrote too much.
+    pub dropped_lines: u64,
+}
+
+/// What can go wrong between an executor and its control plane.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The lease is not ours any more: stop, report nothing.
+    #[error("the lease on attempt {0} was lost")]
+    LeaseLost(AttemptId),
+    /// The source cannot be delivered; the sentence is for the user.
+    #[error("{0}")]
+    Source(String),
+    /// Try again later: database gone, disk full, network lost.
+    #[error("the control plane cannot be reached or cannot store: {0}")]
+    Unavailable(#[source] anyhow::Error),
+}
+
+/// The bytes of a packfile, as they come.
+pub type PackStream = Pin<Box<dyn Stream<Item = Result<Bytes, ControlError>> + Send>>;
+
+/// Where work comes from and where reports go.
+#[async_trait]
+pub trait ControlPlane: Send + Sync + 'static {
+    /// Waits for work and claims it. Returns `None` when there was none for a
+    /// while; call again.
+    async fn claim(&self, capacity: &Capacity) -> Result<Option<Assignment>, ControlError>;
+
+    /// Renews a lease for another [`LEASE_SECONDS`].
+    async fn renew(&self, lease: &Lease) -> Result<LeaseState, ControlError>;
+
+    /// Completes as soon as something about the lease may have changed (a
+    /// cancellation); [`ControlPlane::renew`] then says what.
+    async fn changed(&self, lease: &Lease);
+
+    /// A packfile with exactly the commit, its trees and its blobs.
+    async fn source(&self, lease: &Lease) -> Result<PackStream, ControlError>;
+
+    /// Stores records. They are durable when this returns. `first` is the
+    /// sequence number of the first of them; numbers of an attempt are
+    /// consecutive from 1, and storing what is stored already does nothing.
+    async fn append(&self, lease: &Lease, first: u64, records: Vec<Record>) -> Result<(), ControlError>;
+
+    /// Ends the attempt. The state change and the end of the lease are one.
+    async fn finish(&self, lease: &Lease, conclusion: Conclusion) -> Result<(), ControlError>;
+}

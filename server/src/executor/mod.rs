@@ -1,0 +1,9 @@
+//! Executing: machines, the images that they boot, and the host's end of the
+//! channel to the guest. Takes work through [`ControlPlane`] alone.
+
+pub mod control_plane;
+
+pub use control_plane::{
+    Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,
+    PackStream,
+};
