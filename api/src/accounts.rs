@@ -1,9 +1,9 @@
 //! Accounts: people, their sessions and tokens.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
     ids::{SessionId, TokenId, UserId},
     names::Slug,
     permissions::{Role, Scope, words},
@@ -22,7 +22,7 @@ pub struct User {
     /// Whether this person administrates the instance.
     pub instance_admin: bool,
     /// When the account was created.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
 }
 
 words! {
@@ -64,7 +64,7 @@ pub struct Viewer {
     /// How sure that makes us.
     pub assurance: Assurance,
     /// When they proved it.
-    pub authenticated_at: Timestamp,
+    pub authenticated_at: DateTime<Utc>,
     /// Their organisations, for the switcher.
     pub orgs: Vec<Membership>,
 }
@@ -154,12 +154,12 @@ pub struct Token {
     /// Whose it is.
     pub owner: String,
     /// When it was created.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When it stops working. Tokens always expire.
-    pub expires_at: Timestamp,
+    pub expires_at: DateTime<Utc>,
     /// When it was last used, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_used_at: Option<Timestamp>,
+    pub last_used_at: Option<DateTime<Utc>>,
 }
 
 /// Creates a token for oneself.
@@ -198,9 +198,9 @@ pub struct Session {
     /// The address that it signed in from.
     pub ip: String,
     /// When it signed in.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When it was last used, to the minute.
-    pub last_seen_at: Timestamp,
+    pub last_seen_at: DateTime<Utc>,
     /// When it ends at the latest.
-    pub expires_at: Timestamp,
+    pub expires_at: DateTime<Utc>,
 }

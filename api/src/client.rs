@@ -143,15 +143,9 @@ impl<T: Transport> Client<T> {
         path: &str,
         body: Option<&B>,
     ) -> Result<A, Error> {
-        let body = body
-            .map(serde_json::to_vec)
-            .transpose()
-            .map_err(|e| Error::Transport(e.to_string()))?;
+        let body = body.map(serde_json::to_vec).transpose().map_err(|e| Error::Transport(e.to_string()))?;
         let path = format!("{}{path}", crate::PREFIX);
-        let response = self
-            .transport
-            .send(Request { method, path, body, idempotency_key: None })
-            .await?;
+        let response = self.transport.send(Request { method, path, body, idempotency_key: None }).await?;
         let status = response.status;
         if (200..300).contains(&status) {
             // An answer without content reads as `null`, which is `()`.

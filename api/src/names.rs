@@ -7,9 +7,34 @@ use serde::{Deserialize, Serialize};
 /// First path segments that belong to the application itself, so that no
 /// organisation can be called so.
 pub const RESERVED: &[&str] = &[
-    "account", "admin", "api", "assets", "auth", "docs", "favicon.ico", "health", "healthz", "help",
-    "login", "logout", "metrics", "new", "orgs", "readyz", "robots.txt", "runners", "saml", "scim",
-    "search", "settings", "setup", "sign-in", "sign-out", "sso", "static", "well-known",
+    "account",
+    "admin",
+    "api",
+    "assets",
+    "auth",
+    "docs",
+    "favicon.ico",
+    "health",
+    "healthz",
+    "help",
+    "login",
+    "logout",
+    "metrics",
+    "new",
+    "orgs",
+    "readyz",
+    "robots.txt",
+    "runners",
+    "saml",
+    "scim",
+    "search",
+    "settings",
+    "setup",
+    "sign-in",
+    "sign-out",
+    "sso",
+    "static",
+    "well-known",
 ];
 
 /// The name of an organisation or project as it stands in addresses: 1 to 64

@@ -1,9 +1,9 @@
 //! Organisations, their members and projects.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
     ids::{OrgId, ProjectId, UserId},
     names::Slug,
     permissions::{Action, Role},
@@ -21,7 +21,7 @@ pub struct Org {
     /// The name for people.
     pub display_name: String,
     /// When it was created.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// The role of the one who asks; absent for an instance administrator who is no member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
@@ -64,7 +64,7 @@ pub struct Member {
     /// What they may do.
     pub role: Role,
     /// Since when.
-    pub since: Timestamp,
+    pub since: DateTime<Utc>,
 }
 
 /// Adds a person who has an account on this instance.
@@ -104,7 +104,7 @@ pub struct Project {
     /// Where to push to and fetch from.
     pub clone_url: String,
     /// When it was created.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// The newest run, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_run: Option<RunSummary>,

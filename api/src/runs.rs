@@ -5,10 +5,10 @@
 //! the state of a job is that of its newest attempt, and the state of a run
 //! follows from its jobs.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
     ids::{AttemptId, JobId, RunId, SpanId},
     names::Slug,
     permissions::words,
@@ -157,13 +157,13 @@ pub struct RunSummary {
     /// The commit.
     pub commit: Commit,
     /// When the push was accepted.
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
     /// When its first job left the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
+    pub started_at: Option<DateTime<Utc>>,
     /// When its last job ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// A run with its jobs.
@@ -220,13 +220,13 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
     /// When it was put into the queue.
-    pub queued_at: Timestamp,
+    pub queued_at: DateTime<Utc>,
     /// When a runner took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Timestamp>,
+    pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
+    pub finished_at: Option<DateTime<Utc>>,
     /// How long each stage and task took, in the order in which they began.
     pub stages: Vec<StageSummary>,
     /// Errors with their places, the first thing to show (evaluation errors, failed tasks).
@@ -246,10 +246,10 @@ pub struct StageSummary {
     /// How it ended; `running` while it has not.
     pub state: State,
     /// When it began.
-    pub started_at: Timestamp,
+    pub started_at: DateTime<Utc>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
+    pub finished_at: Option<DateTime<Utc>>,
     /// The exit status, for tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Timestamp,
     ids::SpanId,
     permissions::words,
     runs::{Attempt, Run, Stage, State},
@@ -52,10 +52,10 @@ pub struct Span {
     /// How it ended; `running` while it has not.
     pub state: State,
     /// When it began.
-    pub started_at: Timestamp,
+    pub started_at: DateTime<Utc>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Timestamp>,
+    pub finished_at: Option<DateTime<Utc>>,
     /// How deep it is nested; the job is 0.
     pub depth: u32,
     /// How many log lines belong to it directly.
@@ -100,7 +100,7 @@ pub struct LogLine {
     /// Where it came from.
     pub stream: Stream,
     /// When it was written.
-    pub time: Timestamp,
+    pub time: DateTime<Utc>,
     /// The line without its line break. May hold ANSI escape sequences; bytes
     /// that are no UTF-8 stand as U+FFFD.
     pub text: String,

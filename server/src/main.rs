@@ -1,1 +1,73 @@
-fn main() {}
+//! The command line, and nothing else.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use devenv_cloud::{config::Config, serve, web};
+
+/// CI that is local-first and built with Nix.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    /// The configuration file [default: ./devenv-cloud.toml, then
+    /// /etc/devenv-cloud/devenv-cloud.toml, where they exist].
+    #[arg(long, global = true, env = "DEVENV_CLOUD_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve: the pages, the API, the git remote, and the execution of jobs.
+    Serve,
+    /// Print the effective configuration, every key documented, secrets masked.
+    Config,
+    /// Print the OpenAPI document of the API.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("devenv-cloud: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Command::Openapi = cli.command {
+        println!("{}", web::openapi().to_pretty_json()?);
+        return Ok(());
+    }
+    let config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    match cli.command {
+        Command::Config => {
+            print!("{}", config.to_toml());
+            Ok(())
+        }
+        Command::Serve => {
+            start_logging(&config)?;
+            runtime()?.block_on(serve::serve(config))
+        }
+        Command::Openapi => Ok(()),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).context("log.filter")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format.as_str() {
+        "text" => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        "json" => log.json().init(),
+        other => anyhow::bail!("log.format cannot be `{other}`: it is text or json"),
+    }
+    Ok(())
+}

@@ -33,7 +33,7 @@ pub use frame::{
     write_message,
 };
 pub use messages::{
-    Finished, HostMessage, GuestMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stage, Stream,
+    Finished, GuestMessage, HostMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stage, Stream,
 };
 
 /// The version of everything but [`Hello`]. Changes with every change of a message.

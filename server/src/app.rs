@@ -1,0 +1,49 @@
+//! The application: everything that a request or a background loop may need,
+//! put together once. Tests put it together with a fake clock and a seeded
+//! generator; nothing else differs.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+use crate::{
+    clock::{Clock, Random},
+    config::Config,
+    db::Db,
+};
+
+/// The application's shared parts. Cheap to clone.
+pub type App = Arc<AppParts>;
+
+/// What an [`App`] is made of.
+#[derive(Debug)]
+pub struct AppParts {
+    /// The configuration.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// The time.
+    pub clock: Clock,
+    /// Random bytes and ids.
+    pub random: Random,
+    /// Where the bytes of telemetry are.
+    pub objects: Arc<dyn ObjectStore>,
+    /// What is counted for `/metrics`.
+    pub metrics: crate::metrics::Metrics,
+    /// Cancelled when the server stops: background loops end, live streams close.
+    pub shutdown: tokio_util::sync::CancellationToken,
+}
+
+impl AppParts {
+    /// An absolute address for people, e.g. `url("/acme/web/runs/42")`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.config.server.base_url)
+    }
+
+    /// Where bare repositories are.
+    #[must_use]
+    pub fn repositories(&self) -> std::path::PathBuf {
+        self.config.server.state_dir.join("repositories")
+    }
+}

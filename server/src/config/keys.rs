@@ -1,0 +1,144 @@
+//! All keys, with their types, defaults and documentation.
+
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+
+use super::{ConfigError, Givens, Key, Secret, Text};
+
+macro_rules! config {
+    ($(
+        $(#[doc = $sdoc:literal])*
+        $section:ident: $Section:ident {
+            $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal,)*
+        }
+    )*) => {
+        /// The whole configuration.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $sdoc])* pub $section: $Section,)*
+        }
+
+        $(
+            $(#[doc = $sdoc])*
+            #[derive(Clone, Debug)]
+            pub struct $Section {
+                $($(#[doc = $doc])* pub $key: $type,)*
+            }
+        )*
+
+        impl Config {
+            /// Every key.
+            pub const KEYS: &'static [Key] = &[$($(
+                Key {
+                    name: concat!(stringify!($section), ".", stringify!($key)),
+                    doc: &[$($doc),*],
+                    default: $default,
+                },
+            )*)*];
+
+            pub(super) fn from_givens(givens: &Givens) -> Result<Self, ConfigError> {
+                let mut config = Self {
+                    $($section: $Section {
+                        $($key: givens.read(concat!(stringify!($section), ".", stringify!($key)), $default)?,)*
+                    },)*
+                };
+                config.derive();
+                Ok(config)
+            }
+
+            /// The effective configuration as TOML, every key with its
+            /// documentation, secrets masked.
+            #[must_use]
+            pub fn to_toml(&self) -> String {
+                let mut out = String::new();
+                $(
+                    let _ = writeln!(out, concat!("[", stringify!($section), "]"));
+                    $(
+                        $(let _ = writeln!(out, "#{}", $doc);)*
+                        let _ = writeln!(out, "{} = {}\n", stringify!($key), Text::show(&self.$section.$key));
+                    )*
+                )*
+                out
+            }
+        }
+    };
+}
+
+config! {
+    /// Where the server is, inside and outside.
+    server: Server {
+        /// The address that the server listens on.
+        listen: SocketAddr = "127.0.0.1:8080",
+        /// The address under which people reach it, without a slash at the end. Cookies
+        /// are marked secure when it begins with https.
+        base_url: String = "http://localhost:8080",
+        /// The address of the listener for /metrics; empty turns it off.
+        metrics_listen: Option<SocketAddr> = "127.0.0.1:9464",
+        /// Where everything is kept that the server must not lose.
+        state_dir: PathBuf = "/var/lib/devenv-cloud",
+        /// The header in which a reverse proxy gives the visitor's address, e.g.
+        /// X-Forwarded-For; empty when there is no proxy, since anybody can send it.
+        client_ip_header: String = "",
+    }
+    /// The database.
+    database: Database {
+        /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`. Empty: a SQLite file in
+        /// the state directory.
+        url: Secret = "",
+    }
+    /// How long people stay signed in.
+    sessions: Sessions {
+        /// Hours without a visit after which a session ends.
+        idle_hours: u32 = "168",
+        /// Days after which a session ends in any case.
+        absolute_days: u32 = "30",
+    }
+    /// What people and jobs may use.
+    limits: Limits {
+        /// MiB that one git push may send.
+        push_mib: u32 = "512",
+        /// MiB of log that one job may write; more is dropped, and counted.
+        log_mib: u32 = "256",
+        /// Sign-in attempts per minute from one address.
+        sign_ins_per_minute: u32 = "30",
+    }
+    /// Execution of jobs by this server itself.
+    executor: Executor {
+        /// Whether this server executes jobs.
+        enabled: bool = "true",
+        /// How many jobs at once; 0 means half the processors, at least one.
+        slots: u32 = "0",
+        /// Where the images are. Empty: `images` in the state directory.
+        image_dir: PathBuf = "",
+        /// `auto`, `kvm` or `tcg` (software emulation, slow).
+        accelerator: String = "auto",
+        /// The QEMU program.
+        qemu: String = "qemu-system-x86_64",
+    }
+    /// The server's own log, on standard error.
+    log: Log {
+        /// What is logged: a level, or directives like `info,devenv_cloud::executor=debug`.
+        filter: String = "info",
+        /// `text` or `json`.
+        format: String = "text",
+    }
+}
+
+impl Config {
+    /// Fills in what follows from other keys.
+    fn derive(&mut self) {
+        let state = &self.server.state_dir;
+        if self.database.url.reveal().is_empty() {
+            self.database.url = format!("sqlite:{}", state.join("devenv-cloud.db").display()).into();
+        }
+        if self.executor.image_dir.as_os_str().is_empty() {
+            self.executor.image_dir = state.join("images");
+        }
+        if self.executor.slots == 0 {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.executor.slots = u32::try_from((cores / 2).max(1)).unwrap_or(1);
+        }
+        while self.server.base_url.ends_with('/') {
+            self.server.base_url.pop();
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! One typed configuration: a TOML file and the environment, nothing else.
+//!
+//! Every key is declared once, in [`keys`], with its type, its default and its
+//! documentation; the command line's `config` and the documentation are made
+//! from the same declaration. A key that nobody knows is an error, not a
+//! warning: a misspelt limit that is silently ignored is worse than a server
+//! that does not start.
+
+mod keys;
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+pub use keys::{Config, Database, Executor, Limits, Log, Server, Sessions};
+pub use text::{Secret, Text};
+
+/// What every environment variable begins with.
+pub const ENV_PREFIX: &str = "DEVENV_CLOUD_";
+
+/// Variables with our prefix that are no configuration.
+const OTHER_VARIABLES: &[&str] = &["DEVENV_CLOUD_CONFIG", "DEVENV_CLOUD_ASSETS"];
+
+/// Beginnings of variables with our prefix that are no configuration.
+const OTHER_PREFIXES: &[&str] = &["DEVENV_CLOUD_TEST_", "DEVENV_CLOUD_HOOK_"];
+
+/// A key as it is declared.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The full name, e.g. `server.listen`.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static [&'static str],
+    /// The default, as text; empty means that it follows from other keys.
+    pub default: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{path} is no valid TOML: {source}")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Why, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A key that nobody knows.
+    #[error("{origin}: there is no key `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown {
+        /// The file or the variable.
+        origin: String,
+        /// The key.
+        key: String,
+        /// The known name that is closest.
+        nearest: Option<String>,
+    },
+    /// A value that does not fit its key.
+    #[error("{origin}: `{key}` cannot be `{value}`: {reason}")]
+    Value {
+        /// The file or the variable.
+        origin: String,
+        /// The key.
+        key: &'static str,
+        /// The value, masked where it is a secret.
+        value: String,
+        /// What it should be.
+        reason: String,
+    },
+}
+
+/// A value with the place that it came from.
+#[derive(Clone, Debug)]
+struct Given {
+    value: String,
+    origin: String,
+}
+
+/// The values that were given, by full key name.
+#[derive(Debug, Default)]
+pub(crate) struct Givens(BTreeMap<String, Given>);
+
+impl Config {
+    /// Reads the file (if one is given or `./devenv-cloud.toml` or
+    /// `/etc/devenv-cloud/devenv-cloud.toml` exists), then the environment,
+    /// which wins.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut givens = Givens::default();
+        let usual = ["devenv-cloud.toml", "/etc/devenv-cloud/devenv-cloud.toml"];
+        let usual = || usual.iter().map(Path::new).find(|path| path.exists());
+        if let Some(path) = file.or_else(usual) {
+            givens.add_file(path)?;
+        }
+        givens.add_environment(environment)?;
+        Self::from_givens(&givens)
+    }
+}
+
+impl Givens {
+    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let table: toml::Table = toml::from_str(&text)
+            .map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        let origin = path.display().to_string();
+        for (section, value) in table {
+            match value {
+                toml::Value::Table(entries) => {
+                    for (key, value) in entries {
+                        self.add(format!("{section}.{key}"), plain(&value), origin.clone())?;
+                    }
+                }
+                value => self.add(section, plain(&value), origin.clone())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_environment(
+        &mut self,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        for (variable, value) in environment {
+            let ours = variable.starts_with(ENV_PREFIX)
+                && !OTHER_VARIABLES.contains(&variable.as_str())
+                && !OTHER_PREFIXES.iter().any(|prefix| variable.starts_with(prefix));
+            if !ours {
+                continue;
+            }
+            match Config::KEYS.iter().find(|key| key.variable() == variable) {
+                Some(key) => self.add(key.name.to_owned(), value, format!("${variable}"))?,
+                None => {
+                    let nearest = nearest(&variable, Config::KEYS.iter().map(Key::variable));
+                    return Err(ConfigError::Unknown {
+                        origin: "environment".to_owned(),
+                        key: variable,
+                        nearest,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: String, value: String, origin: String) -> Result<(), ConfigError> {
+        if !Config::KEYS.iter().any(|known| known.name == key) {
+            let nearest = nearest(&key, Config::KEYS.iter().map(|k| k.name.to_owned()));
+            return Err(ConfigError::Unknown { origin, key, nearest });
+        }
+        self.0.insert(key, Given { value, origin });
+        Ok(())
+    }
+
+    fn read<T: Text>(&self, key: &'static str, default: &str) -> Result<T, ConfigError> {
+        let given = self.0.get(key);
+        let text = given.map_or(default, |given| given.value.as_str());
+        T::parse(text).map_err(|reason| ConfigError::Value {
+            origin: given.map_or_else(|| "default".to_owned(), |given| given.origin.clone()),
+            key,
+            value: if T::SECRET { "…".to_owned() } else { text.to_owned() },
+            reason,
+        })
+    }
+}
+
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The known name that is closest to what was written, if one is close at all.
+fn nearest(given: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(given, &name), name))
+        .filter(|(likeness, _)| *likeness > 0.55)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn every_key_has_a_default_that_parses_and_a_doc() {
+        Config::load(Some(file("").path()), env(&[])).unwrap();
+        for key in Config::KEYS {
+            assert!(!key.doc.is_empty(), "{} has no documentation", key.name);
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = file("[server]\nlisten = \"127.0.0.1:1111\"\n");
+        let config =
+            Config::load(Some(file.path()), env(&[("DEVENV_CLOUD_SERVER_LISTEN", "127.0.0.1:2222")]));
+        assert_eq!(config.unwrap().server.listen.port(), 2222);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_name() {
+        let file = file("[server]\nlisten_on = \"x\"\n");
+        let error = Config::load(Some(file.path()), env(&[])).unwrap_err().to_string();
+        assert!(
+            error.contains("`server.listen_on`") && error.contains("did you mean `server.listen`"),
+            "{error}"
+        );
+        let error = Config::load(None, env(&[("DEVENV_CLOUD_SERVER_LISEN", "x")])).unwrap_err().to_string();
+        assert!(error.contains("did you mean `DEVENV_CLOUD_SERVER_LISTEN`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_says_where_it_stands_and_what_it_should_be() {
+        let error =
+            Config::load(None, env(&[("DEVENV_CLOUD_EXECUTOR_ENABLED", "maybe")])).unwrap_err().to_string();
+        assert!(
+            error.contains("$DEVENV_CLOUD_EXECUTOR_ENABLED") && error.contains("true or false"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn secrets_are_masked_when_the_configuration_is_shown() {
+        let config =
+            Config::load(None, env(&[("DEVENV_CLOUD_DATABASE_URL", "postgres://me:hunter2@db/ci")])).unwrap();
+        let shown = config.to_toml();
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

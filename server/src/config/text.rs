@@ -1,0 +1,111 @@
+//! How values of the configuration are read from text and shown again.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+/// A type that a value of the configuration can have.
+pub trait Text: Sized {
+    /// Whether it must not be shown.
+    const SECRET: bool = false;
+
+    /// Reads it; the error says what it should be.
+    ///
+    /// # Errors
+    /// When the text is no such value.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// Shows it as a TOML value; secrets as a mask.
+    fn show(&self) -> String;
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+impl Text for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+    fn show(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Text for PathBuf {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self::from(text))
+    }
+    fn show(&self) -> String {
+        quoted(&self.display().to_string())
+    }
+}
+
+impl Text for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is true or false".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for u32 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is a whole number".to_owned())
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for SocketAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is an address and a port, like 127.0.0.1:8080 or [::]:8080".to_owned())
+    }
+    fn show(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl<T: Text> Text for Option<T> {
+    const SECRET: bool = T::SECRET;
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "\"\"".to_owned(), Text::show)
+    }
+}
+
+/// Text that is never shown, not even for debugging.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one who needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl Text for Secret {
+    const SECRET: bool = true;
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+    fn show(&self) -> String {
+        quoted("…")
+    }
+}

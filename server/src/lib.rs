@@ -1,0 +1,12 @@
+//! The server of devenv-cloud. The binary's `main` reads the command line and
+//! calls in here; tests build the same application in-process.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod executor;
+pub mod metrics;
+pub mod serve;
+pub mod telemetry;
+pub mod web;

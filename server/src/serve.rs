@@ -1,0 +1,113 @@
+//! `devenv-cloud serve`: puts the application together, starts what runs in
+//! the background, and listens until it is told to stop.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use object_store::local::LocalFileSystem;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{App, AppParts},
+    clock::{Clock, Random},
+    config::Config,
+    db::Db,
+    metrics::Metrics,
+    web,
+};
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// When something that the server needs is not there; the sentence says what.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let state_dir = config.server.state_dir.clone();
+    prepare_state_dir(&state_dir)?;
+    let _lock = lock_state_dir(&state_dir)?;
+    let app = assemble(config, Clock::system(), Random::system()).await?;
+
+    let listen = app.config.server.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+
+    let stop = app.shutdown.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    if let Some(address) = app.config.server.metrics_listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} for metrics"))?;
+        let (router, stop) = (web::metrics_router(app.clone()), app.shutdown.clone());
+        tokio::spawn(async move {
+            let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the listener for metrics ended");
+            }
+        });
+    }
+
+    tracing::info!(%address, url = app.config.server.base_url, "listening");
+    let router = web::router(app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    axum::serve(listener, router).with_graceful_shutdown(app.shutdown.clone().cancelled_owned()).await?;
+    app.db.close().await;
+    Ok(())
+}
+
+/// Puts the application together.
+///
+/// # Errors
+/// When the database or the store cannot be opened.
+pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::Result<App> {
+    let db = Db::connect(config.database.url.reveal()).await?;
+    let objects = config.server.state_dir.join("objects");
+    std::fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
+    let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false);
+    Ok(Arc::new(AppParts {
+        config,
+        db,
+        clock,
+        random,
+        objects: Arc::new(objects),
+        metrics: Metrics::new()?,
+        shutdown: CancellationToken::new(),
+    }))
+}
+
+fn prepare_state_dir(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!(
+            "cannot create the state directory {}; set server.state_dir (or DEVENV_CLOUD_SERVER_STATE_DIR) to a \
+             directory that this user may write",
+            path.display()
+        )
+    })
+}
+
+/// One server per state directory. The lock ends with the process, however it ends.
+fn lock_state_dir(path: &Path) -> anyhow::Result<std::fs::File> {
+    let file = path.join("lock");
+    let lock = std::fs::File::create(&file).with_context(|| format!("cannot create {}", file.display()))?;
+    lock.try_lock().map_err(|_| {
+        anyhow::anyhow!("another devenv-cloud already serves from {}; stop it first", path.display())
+    })?;
+    Ok(lock)
+}
+
+/// Completes when the process is asked to end.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

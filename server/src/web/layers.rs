@@ -1,0 +1,60 @@
+//! What every request goes through, whatever it asks for.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+};
+use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer, trace::TraceLayer};
+
+use crate::app::App;
+
+/// Puts the layers around all routes.
+pub(super) fn apply(router: Router<App>, app: &App) -> Router<App> {
+    let secure = app.config.server.base_url.starts_with("https://");
+    let metrics = app.clone();
+    router
+        .layer(CsrfLayer::new())
+        .layer(middleware::from_fn(move |request, next| security_headers(secure, request, next)))
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let app = metrics.clone();
+            async move {
+                let response = next.run(request).await;
+                let class = format!("{}xx", response.status().as_u16() / 100);
+                app.metrics.requests.with_label_values(&[class.as_str()]).inc();
+                response
+            }
+        }))
+        // Paths, not queries: a query may hold the set-up token.
+        .layer(TraceLayer::new_for_http().make_span_with(|request: &Request| {
+            tracing::info_span!("request", method = %request.method(), path = request.uri().path())
+        }))
+}
+
+/// The Content-Security-Policy of everything that is no page. Pages set their
+/// own, with a nonce for the script that starts hydration.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+async fn security_headers(secure: bool, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut default = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(header::CONTENT_SECURITY_POLICY, NOTHING);
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::X_FRAME_OPTIONS, "DENY");
+    default(header::REFERRER_POLICY, "same-origin");
+    default(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    default(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    default(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()");
+    // What people see is theirs: nothing is cached unless the route says so.
+    default(header::CACHE_CONTROL, "no-store");
+    if secure {
+        default(header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains");
+    }
+    response
+}

@@ -1,0 +1,150 @@
+//! Errors at the edge: whatever goes wrong in a route becomes one [`Problem`],
+//! and whatever is our own fault is logged here, once, and told in general words.
+
+use axum::{
+    Json,
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use devenv_cloud_api::problem::{FieldError, MEDIA_TYPE, Problem};
+
+use crate::db::DbError;
+
+/// The error of every route of the API.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Nobody is signed in, or the token is none of ours.
+    #[error("you are not signed in")]
+    Unauthenticated,
+    /// Signed in, may see it, but may not do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It is not there, or the one who asks may not know that it is.
+    #[error("there is no such thing here, or you may not see it")]
+    NotFound,
+    /// It cannot be done in this state of things.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// Single fields make no sense.
+    #[error("some fields need another value")]
+    Fields(Vec<FieldError>),
+    /// Too often.
+    #[error("too many attempts; wait {retry_after} seconds and try again")]
+    RateLimited {
+        /// In how many seconds it is worth another try.
+        retry_after: u64,
+    },
+    /// Too large.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The database is gone for the moment.
+    #[error("the database cannot be reached at the moment; try again in a minute")]
+    Unavailable(#[source] anyhow::Error),
+    /// Our own fault.
+    #[error("something went wrong on our side; it has been logged")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl ApiError {
+    /// One refused field.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::Fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Invalid(_) | Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A stable name, and the kind in a few words.
+    const fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unauthenticated => ("unauthenticated", "Not signed in"),
+            Self::Forbidden(_) => ("forbidden", "Not allowed"),
+            Self::NotFound => ("not-found", "Not found"),
+            Self::Conflict(_) => ("conflict", "Conflict"),
+            Self::Invalid(_) | Self::Fields(_) => ("invalid", "Invalid request"),
+            Self::RateLimited { .. } => ("rate-limited", "Too many requests"),
+            Self::TooLarge(_) => ("too-large", "Too large"),
+            Self::Unavailable(_) => ("unavailable", "Unavailable"),
+            Self::Internal(_) => ("internal", "Internal error"),
+        }
+    }
+
+    /// What the client gets to read.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (kind, title) = self.kind();
+        Problem {
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+            status: self.status().as_u16(),
+            detail: Some(self.to_string()),
+            errors: if let Self::Fields(errors) = self { errors.clone() } else { Vec::new() },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Self::Internal(source) | Self::Unavailable(source) = &self {
+            tracing::error!(error = format!("{source:#}"), "request failed");
+        }
+        let mut response = (self.status(), Json(self.problem())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Self::RateLimited { retry_after } = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+        }
+        if matches!(self, Self::Unauthenticated) {
+            // No `Basic`: a browser must not open its own dialogue over our pages.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Unavailable(_) => Self::Unavailable(error.into()),
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::TooLarge("the request is too large".to_owned())
+        } else {
+            Self::Invalid(rejection.body_text())
+        }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Invalid(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    /// A path that cannot be one of ours leads nowhere.
+    fn from(_: PathRejection) -> Self {
+        Self::NotFound
+    }
+}
