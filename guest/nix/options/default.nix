@@ -1,0 +1,68 @@
+# All options of the built-in evaluator.
+{ context, root }:
+let
+  names = import ./names.nix;
+  dotfile = "${toString root}/.devenv";
+in
+{ lib, config, ... }:
+let
+  inherit (lib) mkOption types genAttrs;
+  opt = type: default: mkOption { inherit type default; };
+  # A language or a service: `enable` is what counts, all else is for devenv.
+  feature = mkOption {
+    default = { };
+    type = types.submodule {
+      freeformType = types.lazyAttrsOf types.anything;
+      options.enable = opt types.bool false;
+    };
+  };
+  foreign = mkOption { type = types.anything; default = { }; };
+in
+{
+  imports = [
+    ./tasks.nix
+    (import ./cloud.nix { inherit context; })
+    ./git-hooks.nix
+    ./profiles.nix
+  ];
+
+  options = {
+    name = opt (types.nullOr types.str) null;
+    env = opt (types.lazyAttrsOf types.anything) { };
+    packages = opt (types.listOf types.package) [ ];
+    enterShell = opt types.lines "";
+    enterTest = opt types.lines "";
+    outputs = opt (types.lazyAttrsOf types.raw) { };
+    assertions = opt (types.listOf types.raw) [ ];
+    warnings = opt (types.listOf types.str) [ ];
+
+    languages = genAttrs names.languages (_: feature);
+    services = genAttrs names.services (_: feature);
+
+    # Read by many files, written by none.
+    devenv = {
+      root = opt types.str (toString root);
+      dotfile = opt types.str dotfile;
+      state = opt types.str "${dotfile}/state";
+      runtime = opt types.str "${dotfile}/run";
+      profile = opt types.str "${dotfile}/profile";
+      tmpdir = opt types.str "/tmp";
+      isTesting = opt types.bool true;
+      cliVersion = opt types.str "2.0.0";
+      cli.version = opt (types.nullOr types.str) null;
+      flakesIntegration = opt types.bool false;
+      warnOnNewVersion = opt types.bool false;
+      debug = opt types.bool false;
+    };
+    git.root = opt (types.nullOr types.str) (toString root);
+
+    _module.args = opt (types.lazyAttrsOf types.raw) { };
+    _module.check = opt types.bool true;
+  } // genAttrs (names.ignored ++ names.needed) (_: foreign);
+
+  config.env = {
+    DEVENV_ROOT = lib.mkDefault config.devenv.root;
+    DEVENV_DOTFILE = lib.mkDefault config.devenv.dotfile;
+    DEVENV_STATE = lib.mkDefault config.devenv.state;
+  };
+}
