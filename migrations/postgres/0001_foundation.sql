@@ -161,6 +161,11 @@ CREATE TABLE attempts (
     last_seq        BIGINT NOT NULL,
     line_count      BIGINT NOT NULL,
     dropped_lines   BIGINT NOT NULL,
+    -- Bytes of lines that are kept, against the project's limit.
+    log_bytes       BIGINT NOT NULL,
+    -- The spans as they are in the end, once the chunks are compacted.
+    trace_key       TEXT,
+    compacted_at    TIMESTAMPTZ,
     UNIQUE (job_id, number)
 );
 CREATE INDEX attempts_by_state ON attempts (state, queued_at);
@@ -174,6 +179,11 @@ CREATE TABLE chunks (
     first_line      BIGINT NOT NULL,
     lines           BIGINT NOT NULL,
     bytes           BIGINT NOT NULL,
+    -- How many records are about spans; what only wants those skips the rest.
+    spans           BIGINT NOT NULL,
+    -- How many lines each span has in here, so that one span's log reads only
+    -- the chunks that it is in.
+    span_lines      BYTEA NOT NULL,
     object_key      TEXT,
     data            BYTEA,
     PRIMARY KEY (attempt_id, first_seq)

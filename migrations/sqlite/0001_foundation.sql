@@ -161,6 +161,11 @@ CREATE TABLE attempts (
     last_seq        INTEGER NOT NULL,
     line_count      INTEGER NOT NULL,
     dropped_lines   INTEGER NOT NULL,
+    -- Bytes of lines that are kept, against the project's limit.
+    log_bytes       INTEGER NOT NULL,
+    -- The spans as they are in the end, once the chunks are compacted.
+    trace_key       TEXT,
+    compacted_at    INTEGER,
     UNIQUE (job_id, number)
 );
 CREATE INDEX attempts_by_state ON attempts (state, queued_at);
@@ -174,6 +179,11 @@ CREATE TABLE chunks (
     first_line      INTEGER NOT NULL,
     lines           INTEGER NOT NULL,
     bytes           INTEGER NOT NULL,
+    -- How many records are about spans; what only wants those skips the rest.
+    spans           INTEGER NOT NULL,
+    -- How many lines each span has in here, so that one span's log reads only
+    -- the chunks that it is in.
+    span_lines      BLOB NOT NULL,
     object_key      TEXT,
     data            BLOB,
     PRIMARY KEY (attempt_id, first_seq)

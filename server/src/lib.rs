@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod executor;
+pub mod forge;
 pub mod metrics;
 pub mod serve;
 pub mod telemetry;
