@@ -23,7 +23,11 @@ enum Command {
     /// Serve: the pages, the API, the git remote, and the execution of jobs.
     Serve,
     /// Print the effective configuration, every key documented, secrets masked.
-    Config,
+    Config {
+        /// Print the reference of all keys instead, as Markdown.
+        #[arg(long)]
+        documentation: bool,
+    },
     /// Print the OpenAPI document of the API.
     Openapi,
 }
@@ -39,22 +43,18 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    if let Command::Openapi = cli.command {
-        println!("{}", web::openapi().to_pretty_json()?);
-        return Ok(());
-    }
-    let config = Config::load(cli.config.as_deref(), std::env::vars())?;
+    let config = || Config::load(cli.config.as_deref(), std::env::vars());
     match cli.command {
-        Command::Config => {
-            print!("{}", config.to_toml());
-            Ok(())
-        }
+        Command::Openapi => println!("{}", web::openapi().to_pretty_json()?),
+        Command::Config { documentation: true } => print!("{}", Config::documentation()),
+        Command::Config { documentation: false } => print!("{}", config()?.to_toml()),
         Command::Serve => {
+            let config = config()?;
             start_logging(&config)?;
-            runtime()?.block_on(serve::serve(config))
+            runtime()?.block_on(serve::serve(config))?;
         }
-        Command::Openapi => Ok(()),
     }
+    Ok(())
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

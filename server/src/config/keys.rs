@@ -4,6 +4,18 @@ use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use super::{ConfigError, Givens, Key, Secret, Text};
 
+/// How `docs/configuration.md` begins.
+const HEAD: &str = "\
+# Configuration
+
+`devenv-cloud` reads one TOML file and the environment; the environment wins. The file is the one named by
+`--config` (or `DEVENV_CLOUD_CONFIG`), else `./devenv-cloud.toml`, else `/etc/devenv-cloud/devenv-cloud.toml`.
+Every key has a default, so that no file is needed to begin. A key that does not exist is an error.
+`devenv-cloud config` prints what is in effect, with secrets masked.
+
+This page is made from the declarations in `server/src/config/keys.rs`: `devenv-cloud config --documentation`.
+";
+
 macro_rules! config {
     ($(
         $(#[doc = $sdoc:literal])*
@@ -44,6 +56,10 @@ macro_rules! config {
                 config.derive();
                 Ok(config)
             }
+
+            /// What is at the start of every section, for the documentation.
+            const SECTIONS: &'static [(&'static str, &'static [&'static str])] =
+                &[$((stringify!($section), &[$($sdoc),*])),*];
 
             /// The effective configuration as TOML, every key with its
             /// documentation, secrets masked.
@@ -124,6 +140,25 @@ config! {
 }
 
 impl Config {
+    /// `docs/configuration.md`: every key with its default.
+    #[must_use]
+    pub fn documentation() -> String {
+        let mut out = String::from(HEAD);
+        for (section, doc) in Self::SECTIONS {
+            let _ = writeln!(out, "\n## `[{section}]`\n\n{}\n", doc.concat().trim());
+            out.push_str("| key | default | meaning | environment |\n|---|---|---|---|\n");
+            let prefix = format!("{section}.");
+            for key in Self::KEYS.iter().filter(|key| key.name.starts_with(&prefix)) {
+                let default =
+                    if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+                let doc = key.doc.concat();
+                let name = key.name.trim_start_matches(&prefix);
+                let _ = writeln!(out, "| `{name}` | {default} | {} | `{}` |", doc.trim(), key.variable());
+            }
+        }
+        out
+    }
+
     /// Fills in what follows from other keys.
     fn derive(&mut self) {
         let state = &self.server.state_dir;

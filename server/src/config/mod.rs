@@ -228,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        assert!(
+            std::fs::read_to_string(path).unwrap_or_default() == Config::documentation(),
+            "docs/configuration.md is stale; renew it with \
+             `cargo run -p devenv-cloud -- config --documentation > docs/configuration.md`"
+        );
+    }
+
+    #[test]
     fn the_environment_wins_over_the_file() {
         let file = file("[server]\nlisten = \"127.0.0.1:1111\"\n");
         let config =
