@@ -1,0 +1,16 @@
+//! The integration suite: the whole application, in-process, with a clock that
+//! stands still until it is told to move and a generator that gives the same
+//! every time. Every test runs on both database engines; see
+//! [`support::both_engines`].
+//!
+//! It is one program on purpose, so that linking is paid for once. Tests of a
+//! domain are a file of that domain's name.
+
+#![cfg(test)]
+#![expect(unreachable_pub, reason = "nothing is reachable from outside a test program")]
+
+#[macro_use]
+#[expect(dead_code, reason = "what tests of coming domains stand on")]
+mod support;
+
+mod health;
