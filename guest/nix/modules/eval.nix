@@ -119,7 +119,7 @@ let
           if leaves == [ ] then mergeTree here ds defs // { isGroup = true; }
           else if length ds > 1 then
             throw "The option `${showOption here}' is declared more than once:${errors.showPlaces (map (d: d // { pos = null; }) ds)}"
-          else evalOption here (head ds) defs)
+          else evalOption here (head ds) defs sets)
         declared;
       strays = concatMap
         (d: map
@@ -143,7 +143,7 @@ let
       nestedStrays = concatMap (n: if n ? isGroup then n.deepStrays else [ ]) (builtins.attrValues nodes);
     };
 
-  evalOption = loc: decl: defs:
+  evalOption = loc: decl: defs: surroundings:
     let
       option = decl.options;
       type = option.type or (getTypes { }).unspecified;
@@ -156,7 +156,7 @@ let
       result = definitions.evalDefs loc type (defs ++ default);
       value =
         if result.isDefined then result.value
-        else type.emptyValue or (throw (errors.notDefined loc [ ]));
+        else type.emptyValue or (throw (errors.notDefined loc surroundings));
     in
     option // {
       inherit loc;

@@ -28,7 +28,9 @@ in
 
   options = {
     name = opt (types.nullOr types.str) null;
-    env = opt (types.lazyAttrsOf types.anything) { };
+    # Lazy, because variables refer to each other; one that a condition leaves
+    # undefined is null, that is, unset.
+    env = opt (types.lazyAttrsOf (types.anything // { emptyValue = null; })) { };
     packages = opt (types.listOf types.package) [ ];
     enterShell = opt types.lines "";
     enterTest = opt types.lines "";

@@ -52,6 +52,10 @@ let
     (set: members: listToAttrs (map (name: { inherit name; value = missing.make "${set}.${name}" name; }) members))
     names.sets;
 
+  # Nested deeper than the sets above; files that also serve macOS mention it.
+  frameworks = listToAttrs (map (name: { inherit name; value = missing.make "darwin.apple_sdk.frameworks.${name}" name; })
+    [ "AppKit" "ApplicationServices" "Carbon" "Cocoa" "CoreFoundation" "CoreGraphics" "CoreServices" "CoreText" "Foundation" "IOKit" "Metal" "OpenGL" "QuartzCore" "Security" "SystemConfiguration" "WebKit" ]);
+
   builders = import ./builders.nix { inherit lib system missing bash; };
   platform = rec {
     inherit system;
@@ -81,12 +85,16 @@ let
 
   self = mapAttrs (resolve "") names.packages // sets // builders // {
     inherit lib system stdenv;
+    # Tasks are written in it: an image without bash is no image.
+    bash = image "bash" "bash";
+    bashInteractive = image "bash" "bash";
     stdenvNoCC = stdenv;
     hostPlatform = platform;
     buildPlatform = platform;
     targetPlatform = platform;
     runtimeShell = bash;
     config = { };
+    darwin.apple_sdk = { inherit frameworks; sdk = missing.make "darwin.apple_sdk.sdk" "sdk"; };
     pkgs = self;
     callPackage = lib.callPackageWith self;
     newScope = extra: lib.callPackageWith (self // extra);

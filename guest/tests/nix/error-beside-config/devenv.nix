@@ -1,0 +1,4 @@
+{
+  config.name = "x";
+  env.A = "lost";
+}

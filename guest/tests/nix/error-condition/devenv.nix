@@ -1,0 +1,4 @@
+{ lib, ... }:
+{
+  name = lib.mkIf "yes" "x";
+}

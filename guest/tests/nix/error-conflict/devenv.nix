@@ -1,0 +1,3 @@
+{
+  imports = [ { name = "a"; } ./other.nix ];
+}

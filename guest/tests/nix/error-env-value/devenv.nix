@@ -1,0 +1,4 @@
+{
+  env.A = "x";
+  env.BAD = { nested = true; };
+}

@@ -1,0 +1,4 @@
+{ inputs, ... }:
+{
+  packages = [ inputs.fenix.packages.default ];
+}

@@ -1,0 +1,4 @@
+{ lib, ... }:
+{
+  env.X = lib.fileset.toSource { };
+}

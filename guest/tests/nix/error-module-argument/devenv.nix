@@ -1,0 +1,4 @@
+{ pkgs, unstable, ... }:
+{
+  packages = [ unstable.git ];
+}

@@ -1,0 +1,3 @@
+{
+  outputs.number = 3;
+}

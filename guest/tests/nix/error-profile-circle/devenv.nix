@@ -1,0 +1,4 @@
+{
+  profiles.a.extends = [ "b" ];
+  profiles.b.extends = [ "a" ];
+}

@@ -1,0 +1,3 @@
+{
+  profiles.release.module = { };
+}

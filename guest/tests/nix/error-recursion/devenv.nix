@@ -1,0 +1,5 @@
+{ config, ... }:
+{
+  env.A = config.env.B;
+  env.B = config.env.A;
+}

@@ -1,0 +1,3 @@
+{
+  tasks.build.exec = "true";
+}

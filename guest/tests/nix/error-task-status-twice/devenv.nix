@@ -1,0 +1,7 @@
+{
+  tasks."app:x" = {
+    exec = "true";
+    status = "true";
+    execIfModified = [ "src" ];
+  };
+}

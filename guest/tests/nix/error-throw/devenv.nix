@@ -1,0 +1,3 @@
+{
+  env.X = throw "the project says no";
+}

@@ -1,0 +1,5 @@
+{
+  env.FINE = "x";
+  tasks."app:x".exec =
+    42;
+}

@@ -1,0 +1,6 @@
+{
+  tasks."app:x" = {
+    exec = "true";
+    dependsOn = [ "app:y" ];
+  };
+}

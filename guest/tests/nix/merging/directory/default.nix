@@ -1,0 +1,4 @@
+{
+  imports = [ ../extra.nix ]; # twice imported counts once
+  env.D = "stronger than a default";
+}

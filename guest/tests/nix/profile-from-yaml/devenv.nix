@@ -1,0 +1,3 @@
+{
+  profiles.small.module.env.SIZE = "small";
+}

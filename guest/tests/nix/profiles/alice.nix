@@ -1,0 +1,1 @@
+{ env.LEVEL = "user"; env.USER_NAME = "alice"; }

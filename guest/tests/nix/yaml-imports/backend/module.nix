@@ -1,0 +1,1 @@
+{ enterTest = "backend"; }

@@ -1,0 +1,1 @@
+{ enterShell = "frontend"; }
