@@ -31,8 +31,16 @@ let
 
   # ---- Modules ----------------------------------------------------------------
 
-  yaml = ctx.yaml;
   yamlFile = "${rootString}/devenv.yaml";
+  # Null is what YAML makes of a key without a value.
+  yaml = lib.filterAttrs (_: v: v != null) (shaped "devenv.yaml" builtins.isAttrs "a map" ctx.yaml);
+  shaped = key: ok: wanted: value:
+    if ok value then value
+    else throw "`${key}' in `${yamlFile}' must be ${wanted}, but it is ${errors.preview value}.";
+  yamlImports = shaped "imports" (v: builtins.isList v && builtins.all builtins.isString v)
+    "a list of paths" (yaml.imports or [ ]);
+  yamlInputs = shaped "inputs" builtins.isAttrs "a map" (yaml.inputs or { });
+  yamlCloud = shaped "cloud" builtins.isAttrs "a map" (yaml.cloud or { });
 
   # An entry of `imports:` in devenv.yaml: a file, or a directory with a devenv.nix.
   yamlImport = entry:
@@ -42,7 +50,7 @@ let
       local = path + "/devenv.local.nix";
       input = builtins.head (lib.splitString "/" entry);
     in
-    if (yaml.inputs or { }) ? ${input} then
+    if yamlInputs ? ${input} then
       throw "`${yamlFile}' imports `${entry}' from the input `${input}', which the built-in evaluator does not fetch. Copy that module into the project, or use an image that has the devenv command."
     else if lib.hasSuffix ".nix" entry then [ path ]
     else if builtins.pathExists file then [ file ] ++ lib.optional (builtins.pathExists local) local
@@ -50,7 +58,7 @@ let
 
   localFile = root + "/devenv.local.nix";
   projectModules =
-    builtins.concatMap yamlImport (yaml.imports or [ ])
+    builtins.concatMap yamlImport yamlImports
     ++ [ (root + "/devenv.nix") ]
     ++ lib.optional (builtins.pathExists localFile) localFile;
   modules = [
@@ -58,14 +66,14 @@ let
     {
       _file = yamlFile;
       cloud = builtins.mapAttrs (_: lib.mkDefault)
-        (builtins.intersectAttrs { memory = null; cpus = null; platforms = null; } (yaml.cloud or { }));
+        (builtins.intersectAttrs { memory = null; cpus = null; platforms = null; } yamlCloud);
     }
   ] ++ projectModules;
 
   # Inputs cannot be fetched. Those that are declared fail by name when used.
   noInput = name: throw "The input `${name}' is not available: the built-in evaluator fetches nothing. Use plain Nix and the programs of the image instead, or an image that has the devenv command.";
   inputs = builtins.mapAttrs (name: _: noInput name)
-    ({ nixpkgs = null; devenv = null; git-hooks = null; } // yaml.inputs or { })
+    ({ nixpkgs = null; devenv = null; git-hooks = null; } // yamlInputs)
   // { self = { outPath = rootString; }; };
 
   evaluate = profileModules: evalModules {
@@ -86,7 +94,7 @@ let
   known = plain.config.profiles;
   asked =
     if ctx.profiles != [ ] then ctx.profiles
-    else lib.optional (yaml.profile or null != null) yaml.profile;
+    else lib.optional (yaml ? profile) (shaped "profile" builtins.isString "a name" yaml.profile);
   automatic = kind: name: lib.optional (name != "" && known.${kind} ? ${name}) "${kind}.${name}";
   wanted =
     lib.optionals (ctx.hostname != "") (automatic "hostname" ctx.hostname)
@@ -116,7 +124,7 @@ let
     })
     activeProfiles;
 in
-import ./report.nix { inherit lib errors missing root; context = ctx; } {
+import ./report.nix { inherit lib errors missing; inputs = yamlInputs; } {
   tree = if activeProfiles == [ ] then plain else evaluate profileModules;
   inherit activeProfiles;
 }

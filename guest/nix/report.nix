@@ -1,7 +1,7 @@
 # What the guest is told: the evaluated configuration as plain data (README.md
 # describes the shape), and everything that the project needs and this evaluator
 # cannot give.
-{ lib, errors, missing, context, root }:
+{ lib, errors, missing, inputs }:
 { tree, activeProfiles }:
 let
   inherit (builtins) mapAttrs attrNames filter map concatMap isAttrs isList isBool isString isPath
@@ -140,7 +140,7 @@ let
 
   ignoredHere = filter (n: options.${n}.isSet && isOn options.${n}.value) names.ignored;
   knownInputs = [ "nixpkgs" "devenv" "git-hooks" "nixpkgs-unstable" ];
-  otherInputs = filter (n: !(elem n knownInputs)) (attrNames (lib.attrByPath [ "yaml" "inputs" ] { } context));
+  otherInputs = filter (n: !(elem n knownInputs)) (attrNames inputs);
   warnings = config.warnings
     ++ map (n: "`${n}' is accepted and ignored by the built-in evaluator.") ignoredHere
     ++ (if otherInputs == [ ] then [ ] else [

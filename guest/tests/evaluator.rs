@@ -5,6 +5,7 @@
 //! `expected.json` (the keys of the printed document that matter, exactly) or
 //! `expected-error.txt` (lines that Nix' error must contain). In both, `@ROOT@`
 //! is the project's directory and `@HASH@` the hash of a store path.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
     ffi::OsStr,
@@ -36,7 +37,10 @@ fn nix(program: &str) -> Command {
 
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
-        panic!("cannot start {:?}: {error}. Nix is missing? `cargo xtask setup` installs it.", command.get_program())
+        panic!(
+            "cannot start {:?}: {error}. Nix is missing? `cargo xtask setup` installs it.",
+            command.get_program()
+        )
     })
 }
 
@@ -130,7 +134,8 @@ fn check_case(case: &Path) -> Result<(), String> {
             }
             let expected: Map<String, Value> =
                 serde_json::from_str(&expected).map_err(|error| format!("expected.json: {error}"))?;
-            let got = without_hashes(serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?);
+            let got =
+                without_hashes(serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?);
             let wrong: Vec<String> = expected
                 .iter()
                 .filter(|(key, value)| got.get(key.as_str()) != Some(value))
@@ -208,7 +213,8 @@ fn the_projects_that_go_wrong_do_so_at_the_stage_they_are_made_for() {
 #[test]
 fn every_nix_file_parses() {
     let mut files = vec![repository().join("flake.nix"), repository().join("devenv.nix")];
-    let mut directories = vec![crate_dir().join("nix"), repository().join("examples"), repository().join("deploy")];
+    let mut directories =
+        vec![crate_dir().join("nix"), repository().join("examples"), repository().join("deploy")];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let path = entry.path();
