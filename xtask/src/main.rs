@@ -1,1 +1,88 @@
-fn main() {}
+//! `cargo xtask …`: everything a person or a CI machine does with this
+//! checkout, from an empty Debian machine on.
+//!
+//! It is a program and not a heap of scripts so that each step is one function
+//! that knows when it has nothing to do: a second `demo` takes seconds. Nothing
+//! installed by hand is needed; what is missing, [`setup`] installs.
+
+mod build;
+mod check;
+mod layout;
+mod postgres;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::layout::Layout;
+
+/// Set-up, build, check, test, demo and benchmarks of devenv-cloud.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing on a Debian 12 machine, as root or with sudo.
+    Setup,
+    /// Build guest, pages, server and guest image.
+    Build {
+        /// Optimise the server too.
+        #[arg(long)]
+        release: bool,
+        /// Stop before the guest image.
+        #[arg(long)]
+        no_image: bool,
+    },
+    /// Formatting, lints, licences, unused dependencies, migrations, Nix files.
+    Check,
+    /// Set up, check, then run every suite: unit, integration on both databases, end to end.
+    Test {
+        /// Only these suites (`check`, `cargo`, `e2e`); all of them by default.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<test::Suite>,
+        /// Passed on to Playwright, for example a part of a test's name after `-g`.
+        #[arg(last = true)]
+        playwright: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // No backtrace, whatever the environment says: the chain of causes tells more.
+            shell::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let layout = Layout::find()?;
+    match Arguments::parse().command {
+        Command::Setup => setup::run(&layout),
+        Command::Build { release, no_image } => {
+            setup::run(&layout)?;
+            let profile = if release { build::Profile::Release } else { build::Profile::Dev };
+            let built = build::all(&layout, profile)?;
+            if !no_image {
+                build::image(&layout, &built)?;
+            }
+            shell::say(&format!("the server is {}", built.server.display()));
+            Ok(())
+        }
+        Command::Check => {
+            setup::run(&layout)?;
+            check::run(&layout)
+        }
+        Command::Test { only, playwright } => test::run(&layout, &only, &playwright),
+    }
+}

@@ -1,0 +1,93 @@
+//! Guest, pages, server, guest image: what the product consists of.
+//!
+//! Cargo knows itself what is up to date; what comes after Cargo (bindings,
+//! compression, the image) is skipped when the content that goes in is the same
+//! as last time.
+
+mod assets;
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    layout::Layout,
+    shell::{self, step},
+};
+
+/// The package of the pages.
+pub(crate) const FRONTEND: &str = "devenv-cloud-frontend";
+
+/// How the server is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to compile; tests and the demo.
+    Dev,
+    /// Optimised.
+    Release,
+}
+
+/// The files that a build leaves.
+pub(crate) struct Built {
+    /// The one server binary.
+    pub(crate) server: PathBuf,
+    /// The static program that is PID 1 in a machine.
+    pub(crate) guest: PathBuf,
+}
+
+/// Builds everything but the guest image.
+pub(crate) fn all(layout: &Layout, profile: Profile) -> Result<Built> {
+    let guest = step("build: guest", || guest(layout))?;
+    step("build: pages for the browser", || assets::build(layout))?;
+    let server = step("build: server", || server(layout, profile))?;
+    Ok(Built { server, guest })
+}
+
+/// PID 1 of the machines: one static file, since nothing is mounted yet when it starts.
+fn guest(layout: &Layout) -> Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    // With `--target`, so that the flag does not reach build scripts.
+    shell::run(
+        layout
+            .cargo("build")
+            .args(["--quiet", "--package", "devenv-cloud-guest", "--bin", "devenv-cloud-guest"])
+            .args(["--release", "--target", TARGET])
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static"),
+    )?;
+    Ok(layout.target.join(TARGET).join("release/devenv-cloud-guest"))
+}
+
+fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
+    let mut cargo = layout.cargo("build");
+    // The whole workspace's features, so that `cargo test --workspace` finds
+    // every dependency compiled already.
+    cargo.args(["--quiet", "--workspace", "--bin", "devenv-cloud"]);
+    let directory = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            cargo.arg("--release");
+            "release"
+        }
+    };
+    shell::run(&mut cargo)?;
+    Ok(layout.target.join(directory).join("devenv-cloud"))
+}
+
+/// The guest image; the server itself knows when it has one made from the same parts.
+pub(crate) fn image(layout: &Layout, built: &Built) -> Result<()> {
+    if !built.guest.exists() {
+        bail!("{} is missing", built.guest.display());
+    }
+    step("build: guest image", || {
+        shell::run(
+            Command::new(&built.server)
+                .args(["image", "build", "--guest"])
+                .arg(&built.guest)
+                .arg("--evaluator")
+                .arg(layout.root.join("guest/nix"))
+                .arg("--images")
+                .arg(layout.images())
+                .current_dir(&layout.root),
+        )
+    })
+}

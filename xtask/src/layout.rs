@@ -1,0 +1,90 @@
+//! Where things are: the checkout, what is built, and what is kept per machine.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+/// The directories that every command works in.
+pub(crate) struct Layout {
+    /// The top of the checkout.
+    pub(crate) root: PathBuf,
+    /// Cargo's target directory; shared between clones where `CARGO_TARGET_DIR` says so.
+    pub(crate) target: PathBuf,
+    /// Kept per machine and user: tools, the guest image, the WebAssembly standard library.
+    pub(crate) cache: PathBuf,
+    cargo: OsString,
+}
+
+impl Layout {
+    pub(crate) fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask has no parent directory")?
+            .to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            // Cargo takes a relative one from where it was started.
+            Some(directory) => env::current_dir()?.join(directory),
+            None => root.join("target"),
+        };
+        let cache = match env::var_os("XDG_CACHE_HOME") {
+            Some(directory) if !directory.is_empty() => PathBuf::from(directory),
+            _ => PathBuf::from(env::var_os("HOME").context("HOME is not set, and XDG_CACHE_HOME neither")?)
+                .join(".cache"),
+        }
+        .join("devenv-cloud");
+        std::fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        Ok(Self { root, target, cache, cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()) })
+    }
+
+    /// Where the pages' files are put for the server to embed.
+    pub(crate) fn assets(&self) -> PathBuf {
+        self.target.join("devenv-cloud-assets")
+    }
+
+    /// Programs that `setup` built for this machine.
+    pub(crate) fn tool(&self, name: &str) -> PathBuf {
+        self.cache.join("tools/bin").join(name)
+    }
+
+    /// Guest images, shared by the demo, the tests and the benchmark.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
+    /// `cargo` at the top of the checkout, with the same environment in every
+    /// call: a variable that comes and goes would rebuild the server each time.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command
+            .arg(subcommand)
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("DEVENV_CLOUD_ASSETS", self.assets());
+        command
+    }
+
+    /// `git` at the top of the checkout.
+    pub(crate) fn git(&self) -> Command {
+        let mut command = Command::new("git");
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// The files that git knows or would add, relative to the top.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        let listed = crate::shell::output(self.git().args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--deduplicate",
+        ]))?;
+        // A file deleted but not yet committed is still listed.
+        Ok(listed.lines().filter(|file| self.root.join(file).exists()).map(str::to_owned).collect())
+    }
+}
