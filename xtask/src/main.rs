@@ -5,8 +5,12 @@
 //! that knows when it has nothing to do: a second `demo` takes seconds. Nothing
 //! installed by hand is needed; what is missing, [`setup`] installs.
 
+mod api;
+mod bench;
 mod build;
 mod check;
+mod demo;
+mod instance;
 mod layout;
 mod postgres;
 mod setup;
@@ -52,6 +56,33 @@ enum Command {
         #[arg(last = true)]
         playwright: Vec<String>,
     },
+    /// Start a server, push `examples/hello`, show the run, keep serving.
+    Demo {
+        /// End after the run; exit status 0 only if it succeeded.
+        #[arg(long)]
+        once: bool,
+        /// The port to listen on.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+    /// Measure, print a table.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From an accepted push to the start of the evaluation and the end of the run.
+    Push {
+        /// How many pushes, one after another.
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+        /// Print JSON in place of the table.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,5 +115,7 @@ fn run() -> Result<()> {
             check::run(&layout)
         }
         Command::Test { only, playwright } => test::run(&layout, &only, &playwright),
+        Command::Demo { once, port } => demo::run(&layout, once, port),
+        Command::Bench { what: Bench::Push { count, json } } => bench::push(&layout, count, json),
     }
 }

@@ -85,8 +85,8 @@ pub(crate) fn image(layout: &Layout, built: &Built) -> Result<()> {
                 .arg(&built.guest)
                 .arg("--evaluator")
                 .arg(layout.root.join("guest/nix"))
-                .arg("--images")
-                .arg(layout.images())
+                .env_remove("DEVENV_CLOUD_WASM")
+                .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", layout.images())
                 .current_dir(&layout.root),
         )
     })
