@@ -232,6 +232,35 @@ fn every_nix_file_parses() {
     }
 }
 
+/// The module for the devenv command, in a module system; ours stands in for
+/// that of nixpkgs.
+#[test]
+fn the_cloud_module_stands_alone() {
+    let value_of = |option: &str, context: Option<&Path>| {
+        let library = crate_dir().join("nix/lib");
+        let module = crate_dir().join("nix/cloud.nix");
+        let expression = format!(
+            "((import {} {{ home = \"\"; }}).evalModules {{ modules = [ {} ]; }}).config.cloud.{option}",
+            library.display(),
+            module.display()
+        );
+        let mut command = nix("nix-instantiate");
+        command.env("NIX_REMOTE", "dummy://").args(["--eval", "--strict", "--json", "--expr", &expression]);
+        match context {
+            Some(file) => command.env("DEVENV_CLOUD_CONTEXT", file),
+            None => command.env_remove("DEVENV_CLOUD_CONTEXT"),
+        };
+        let output = run(&mut command);
+        assert!(output.status.success(), "{}", plain(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    assert_eq!(value_of("enable", None), false);
+    assert_eq!(value_of("ci.github.branch", None), "");
+    let context = crate_dir().join("tests/nix/cloud/context.json");
+    assert_eq!(value_of("enable", Some(&context)), true);
+    assert_eq!(value_of("ci.github.branch", Some(&context)), "main");
+}
+
 /// What the guest does with `derivations` and `outputs`: a store of its own,
 /// no sandbox, nothing fetched.
 #[test]

@@ -34,8 +34,11 @@ let
     in
     this;
 
+  # Nix kills a builder that has closed its output. bash replaces itself by the
+  # last program of a script, and that program may close its output a moment
+  # before it ends; so the last thing must be bash's own.
   run = name: env: script:
-    derive ({ name = lib.sanitizeDerivationName name; args = [ "-e" "-c" script ]; } // env);
+    derive ({ name = lib.sanitizeDerivationName name; args = [ "-e" "-c" "${script}\nexit $?" ]; } // env);
 
   writeTextFile = { name, text, executable ? false, destination ? "", checkPhase ? "", meta ? { }, ... }:
     package { inherit meta; } (run name
