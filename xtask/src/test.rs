@@ -64,23 +64,14 @@ pub(crate) fn run(layout: &Layout, only: &[Suite], playwright: &[String]) -> Res
     if wanted(Suite::Check) {
         add("check", check::run(layout).map(|()| Count { passed: 1, ..Count::default() }));
     }
-    match build::all(layout, build::Profile::Dev) {
-        Err(error) => add("build", Err(error)),
-        Ok(built) => {
-            if wanted(Suite::Cargo) {
-                add(
-                    "cargo test",
-                    step("test: unit and integration, on SQLite and PostgreSQL", || cargo_tests(layout)),
-                );
-            }
-            if wanted(Suite::E2e) {
-                add(
-                    "end to end",
-                    build::image(layout, &built)
-                        .and_then(|()| step("test: end to end", || end_to_end(layout, &built, playwright))),
-                );
-            }
-        }
+    if wanted(Suite::Cargo) {
+        add(
+            "cargo test",
+            step("test: unit and integration, on SQLite and PostgreSQL", || cargo_tests(layout)),
+        );
+    }
+    if wanted(Suite::E2e) {
+        add("end to end", build_and_end_to_end(layout, playwright));
     }
 
     say(&format!("everything took {}", seconds(start.elapsed())));
@@ -139,6 +130,12 @@ fn parse_result_line(line: &str) -> Option<Count> {
     Some(count)
 }
 
+fn build_and_end_to_end(layout: &Layout, arguments: &[String]) -> Result<Count> {
+    let built = build::all(layout, build::Profile::Dev)?;
+    build::image(layout, &built)?;
+    step("test: end to end", || end_to_end(layout, &built, arguments))
+}
+
 fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Result<Count> {
     let directory = layout.root.join("e2e");
     let report = directory.join("test-results/report.json");
@@ -149,9 +146,8 @@ fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Re
         .args(["--no-install", "playwright", "test"])
         .args(arguments)
         .current_dir(&directory)
-        .env("DEVENV_CLOUD_BINARY", &built.server)
-        .env("DEVENV_CLOUD_IMAGES", layout.images())
-        .env("PLAYWRIGHT_JSON_OUTPUT_FILE", &report)
+        .env("E2E_SERVER", &built.server)
+        .env("E2E_IMAGES", layout.images())
         .stdin(Stdio::null())
         .status()
         .context("cannot start Playwright")?;

@@ -20,11 +20,12 @@ type Check = fn(&Layout) -> Result<()>;
 /// Runs every check, and fails at the end if any of them failed, so that one
 /// call shows everything there is to mend.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
-    let checks: [(&str, Check); 9] = [
+    let checks: [(&str, Check); 10] = [
         ("formatting", formatting),
         ("words and conflict markers", words::check),
         ("migrations agree", migrations::check),
         ("Nix files parse", nix_files),
+        ("types of the browser tests", browser_test_types),
         ("unused dependencies", unused::check),
         ("cargo-deny", deny),
         ("clippy, natively", clippy),
@@ -90,6 +91,12 @@ fn clippy_browser_pages(layout: &Layout) -> Result<()> {
             shell::run(command.args(features).env("CARGO_BUILD_WARNINGS", "deny"))
         }
     }
+}
+
+fn browser_test_types(layout: &Layout) -> Result<()> {
+    shell::run(
+        Command::new("npx").args(["--no-install", "tsc", "--noEmit"]).current_dir(layout.root.join("e2e")),
+    )
 }
 
 fn deny(layout: &Layout) -> Result<()> {
