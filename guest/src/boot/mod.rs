@@ -1,0 +1,165 @@
+//! PID 1: makes a bare kernel into a system, starts the session, reaps orphans,
+//! and powers off.
+//!
+//! The session ([`crate::session`]) is a process of its own, so that PID 1 stays
+//! a loop that cannot fail: whichever way the session ends, the machine is
+//! turned off. `README.md` has the contract with whoever boots the machine.
+
+mod modules;
+mod mounts;
+mod port;
+mod users;
+
+use std::{
+    fmt::Display,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    net::{AddressFamily, SocketType},
+    process::WaitOptions,
+    system::RebootCommand,
+    time::{ClockId, Timespec},
+};
+
+use crate::{
+    cgroup::Cgroups,
+    kernel,
+    protocol::{HOST_NAME, Prepare},
+    session,
+    world::World,
+};
+
+/// The argument that makes the binary a session instead of PID 1.
+pub const SESSION: &str = "session";
+
+/// Why the machine did not come up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct BootError {
+    what: String,
+    source: io::Error,
+}
+
+/// Says what was tried when something fails.
+trait Trying<T> {
+    fn trying(self, what: impl Display) -> Result<T, BootError>;
+}
+
+impl<T, E: Into<io::Error>> Trying<T> for Result<T, E> {
+    fn trying(self, what: impl Display) -> Result<T, BootError> {
+        self.map_err(|source| BootError { what: what.to_string(), source: source.into() })
+    }
+}
+
+/// Boots, waits for the session, and turns the machine off.
+pub fn init() -> ! {
+    std::panic::set_hook(Box::new(|defect| {
+        report(format_args!("PID 1 has a defect: {defect}"));
+        power_off();
+    }));
+    if let Err(error) = boot_and_wait() {
+        report(error);
+    }
+    power_off()
+}
+
+fn boot_and_wait() -> Result<(), BootError> {
+    let settings = mounts::early()?;
+    modules::load(Path::new("/mod"))?;
+    mounts::enter_root(&settings)?;
+    mounts::late()?;
+    rustix::system::sethostname(HOST_NAME.as_bytes()).trying("set the host name")?;
+    loopback()?;
+    users::prepare(Path::new("/"))?;
+    // Inherited by everything: no program can give anybody more rights.
+    rustix::thread::set_no_new_privs(true).trying("give up the right to gain privileges")?;
+    let port = port::find()?;
+    let session = Command::new("/proc/self/exe")
+        .arg(SESSION)
+        .arg(&port)
+        .arg0("devenv-cloud-guest")
+        .spawn()
+        .trying("start the session")?;
+    reap_until(session.id())
+}
+
+/// Waits for every process whose parent is gone, until the session ends.
+fn reap_until(session: u32) -> Result<(), BootError> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((process, _))) if u32::try_from(process.as_raw_nonzero().get()) == Ok(session) => {
+                return Ok(());
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).trying("wait for the session"),
+        }
+    }
+}
+
+/// The session's process: everything that the host and the job see.
+///
+/// # Errors
+/// In words for the console.
+pub fn session(port: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    std::panic::set_hook(Box::new(|defect| report(format_args!("the session has a defect: {defect}"))));
+    // The job is bounded by its control group; should memory run out all the
+    // same, somebody must be left to say so.
+    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
+    let cgroups = match Cgroups::create(Path::new("/sys/fs/cgroup")) {
+        Ok(cgroups) => cgroups,
+        Err(error) => return Err(format!("cannot make control groups: {error}").into()),
+    };
+    let (reader, writer) = port::open(port)?;
+    session::run(reader, writer, World::machine(Some(cgroups)), prepare)?;
+    Ok(())
+}
+
+/// Makes the machine one of its own.
+fn prepare(values: &Prepare) -> io::Result<()> {
+    let nanoseconds = 1_000_000_000;
+    let time = Timespec {
+        tv_sec: i64::try_from(values.time_ns / nanoseconds).unwrap_or(0),
+        tv_nsec: i64::try_from(values.time_ns % nanoseconds).unwrap_or(0),
+    };
+    rustix::time::clock_settime(ClockId::Realtime, time)?;
+    kernel::reseed(File::options().write(true).open("/dev/urandom")?, values.entropy)?;
+    fs::write("/etc/machine-id", format!("{}\n", values.machine_id))
+}
+
+fn loopback() -> Result<(), BootError> {
+    let what = "bring the loopback interface up";
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).trying(what)?;
+    kernel::loopback_up(socket).trying(what)
+}
+
+/// Says something where whoever debugs a machine will look.
+pub fn report(words: impl Display) {
+    let line = format!("devenv-cloud-guest: {words}\n");
+    for device in ["/dev/kmsg", "/dev/console"] {
+        if let Ok(mut file) = OpenOptions::new().write(true).open(device) {
+            // There is nobody left to tell.
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// Turns the machine off; a machine that cannot be turned off is restarted,
+/// which QEMU is told to take for an end, too.
+pub fn power_off() -> ! {
+    for command in [RebootCommand::PowerOff, RebootCommand::Restart] {
+        // Nothing is worth being written back: all disks are thrown away.
+        if let Err(error) = rustix::system::reboot(command) {
+            report(format_args!("cannot turn the machine off: {error}"));
+        }
+    }
+    loop {
+        thread::sleep(Duration::from_secs(3600));
+    }
+}

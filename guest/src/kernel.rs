@@ -1,0 +1,80 @@
+//! The calls to the kernel that the compiler cannot check. All of the crate's
+//! unsafe code is here.
+#![expect(unsafe_code, reason = "ioctl and the moment between fork and exec have no safe form")]
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::Command,
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    ioctl::{self, NoArg, Opcode, Setter},
+};
+
+/// `RNDADDENTROPY`, linux/random.h: `_IOW('R', 0x03, int[2])`.
+const RNDADDENTROPY: Opcode = 0x4008_5203;
+/// `RNDRESEEDCRNG`, linux/random.h: `_IO('R', 0x07)`.
+const RNDRESEEDCRNG: Opcode = 0x5207;
+/// `SIOCSIFFLAGS`, linux/sockios.h.
+const SIOCSIFFLAGS: Opcode = 0x8914;
+
+/// Lets the command begin a session of its own, in the control group whose
+/// `cgroup.procs` is given.
+///
+/// This happens after the change of user: the kernel judges the move by who
+/// opened `procs`.
+pub(crate) fn isolate(command: &mut Command, procs: Option<File>) {
+    let enter = move || {
+        rustix::process::setsid()?;
+        if let Some(procs) = &procs {
+            rustix::io::write(procs, b"0")?;
+            // The session may not be killed for want of memory, its children may.
+            let score = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty())?;
+            rustix::io::write(score, b"0")?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made: nothing is
+    // allocated, no lock is taken.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// `struct rand_pool_info` of linux/random.h, with room for 32 bytes.
+#[repr(C)]
+struct RandPoolInfo {
+    entropy_count: i32,
+    buf_size: i32,
+    buf: [u8; 32],
+}
+
+/// Gives the kernel's random number generator fresh entropy, and makes it use it
+/// at once.
+pub(crate) fn reseed(random: impl AsFd, entropy: [u8; 32]) -> io::Result<()> {
+    let info = RandPoolInfo { entropy_count: 256, buf_size: 32, buf: entropy };
+    // SAFETY: the kernel reads `buf_size` bytes after the two integers, and they are there.
+    unsafe { ioctl::ioctl(&random, Setter::<RNDADDENTROPY, _>::new(info)) }?;
+    // SAFETY: takes no argument.
+    unsafe { ioctl::ioctl(&random, NoArg::<RNDRESEEDCRNG>::new()) }?;
+    Ok(())
+}
+
+/// `struct ifreq` of linux/if.h, as far as flags need it.
+#[repr(C)]
+struct InterfaceFlags {
+    name: [u8; 16],
+    flags: i16,
+    rest: [u8; 22],
+}
+
+/// Brings the loopback interface up; the kernel then gives it 127.0.0.1 and `::1`.
+pub(crate) fn loopback_up(socket: impl AsFd) -> io::Result<()> {
+    const UP: i16 = 1;
+    let mut request = InterfaceFlags { name: [0; 16], flags: UP, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    // SAFETY: the argument has the layout and the size (40 bytes) of `struct ifreq`.
+    unsafe { ioctl::ioctl(socket, Setter::<SIOCSIFFLAGS, _>::new(request)) }?;
+    Ok(())
+}

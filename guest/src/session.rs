@@ -1,0 +1,155 @@
+//! The guest's side of the [`crate::protocol`]: greets, is prepared, receives
+//! the one job, does it, says how it ended, and waits until the host has it all.
+
+use std::{
+    io::{self, Read, Write},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    cancel::Canceller,
+    job::{self, Context},
+    protocol::{
+        Finished, FrameError, GuestMessage, HostMessage, Outcome, Prepare, read_hello, read_message,
+        write_hello, write_message,
+    },
+    recorder::Recorder,
+    world::World,
+};
+
+/// How long the host may take to make the last records durable.
+const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(120);
+/// Chunks of source that wait: the host sends no faster than Git unpacks.
+const SOURCE_CHUNKS: usize = 8;
+
+/// Why a session ended without its job.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The channel broke, or what came was no message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The machine could not be made one of its own.
+    #[error("cannot prepare the machine: {0}")]
+    Prepare(#[source] io::Error),
+    /// A message that may not come at this point.
+    #[error("the host sent {0} where it may not come")]
+    OutOfOrder(&'static str),
+    /// The host hung up while the job ran.
+    #[error("the host hung up")]
+    HungUp,
+    /// The host did not acknowledge the last records.
+    #[error("the host did not acknowledge the last records in time")]
+    Unacknowledged,
+}
+
+/// Speaks with the host until the job is done and acknowledged. When this
+/// returns, whichever way, there is nothing left to do but to power off.
+///
+/// # Errors
+/// As [`SessionError`] says.
+pub fn run<R, W>(
+    mut reader: R,
+    mut writer: W,
+    world: World,
+    prepare: impl FnOnce(&Prepare) -> io::Result<()>,
+) -> Result<(), SessionError>
+where
+    R: Read + Send + 'static,
+    W: Write + Send + 'static,
+{
+    write_hello(&mut writer)?;
+    read_hello(&mut reader)?;
+    match read_message(&mut reader)? {
+        HostMessage::Prepare(values) => prepare(&values).map_err(SessionError::Prepare)?,
+        other => return Err(SessionError::OutOfOrder(name(&other))),
+    }
+    write_message(&mut writer, &GuestMessage::Ready)?;
+    let job = match read_message(&mut reader)? {
+        HostMessage::Job(job) => *job,
+        other => return Err(SessionError::OutOfOrder(name(&other))),
+    };
+    let context = Context {
+        world: Arc::new(world),
+        job: Arc::new(job),
+        recorder: Recorder::default(),
+        canceller: Canceller::default(),
+    };
+    let (source, chunks) = mpsc::sync_channel(SOURCE_CHUNKS);
+    let (event, events) = mpsc::channel();
+
+    let (ended, from) = (event.clone(), context.clone());
+    thread::spawn(move || {
+        let error = listen(&mut reader, &from, source);
+        from.recorder.abandon();
+        // The session may have ended already.
+        let _ = ended.send(Err(error));
+    });
+    let (sent, recorder) = (event, context.recorder.clone());
+    thread::spawn(move || {
+        let result = recorder.send_all(&mut writer);
+        let _ = sent.send(result.map_err(SessionError::from));
+    });
+    let recorder = context.recorder.clone();
+    thread::spawn(move || {
+        let recorder = context.recorder.clone();
+        recorder.finish(do_job(context, chunks));
+    });
+    // The first to end is the sender, when the end is written, or the listener,
+    // when the host is gone.
+    events.recv().map_err(|_| SessionError::HungUp)??;
+    if recorder.wait_acknowledged(LAST_ACKNOWLEDGEMENT) { Ok(()) } else { Err(SessionError::Unacknowledged) }
+}
+
+/// Does the job on a thread of its own, so that even a defect of the guest has
+/// an end that can be reported.
+fn do_job(context: Context, chunks: mpsc::Receiver<Vec<u8>>) -> Finished {
+    let job = thread::spawn(move || job::run(&context, chunks));
+    job.join().unwrap_or_else(|_| Finished {
+        outcome: Outcome::Error,
+        reason: "the guest has a defect and gave up; the machine's console says where".to_owned(),
+        exit_status: None,
+        dropped_lines: 0,
+    })
+}
+
+/// Hears what the host says until the channel ends.
+fn listen(mut reader: impl Read, context: &Context, source: mpsc::SyncSender<Vec<u8>>) -> SessionError {
+    let mut source = Some(source);
+    let mut complete = false;
+    loop {
+        match read_message(&mut reader) {
+            Ok(HostMessage::Source(_) | HostMessage::SourceEnd) if complete => {
+                return SessionError::OutOfOrder("more source after its end");
+            }
+            Ok(HostMessage::Source(bytes)) => {
+                // Nobody takes it when the checkout has failed, or was cancelled.
+                source = source.filter(|source| source.send(bytes).is_ok());
+            }
+            Ok(HostMessage::SourceEnd) => {
+                source = None;
+                complete = true;
+            }
+            Ok(HostMessage::Acknowledge(sequence)) => context.recorder.acknowledge(sequence),
+            Ok(HostMessage::Cancel { grace_ms }) => {
+                source = None;
+                context.canceller.cancel(Duration::from_millis(grace_ms.into()));
+            }
+            Ok(other) => return SessionError::OutOfOrder(name(&other)),
+            Err(FrameError::Io(_)) => return SessionError::HungUp,
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+fn name(message: &HostMessage) -> &'static str {
+    match message {
+        HostMessage::Prepare(_) => "Prepare",
+        HostMessage::Job(_) => "Job",
+        HostMessage::Source(_) => "Source",
+        HostMessage::SourceEnd => "SourceEnd",
+        HostMessage::Acknowledge(_) => "Acknowledge",
+        HostMessage::Cancel { .. } => "Cancel",
+    }
+}
