@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use devenv_cloud::{config::Config, serve, web};
+use devenv_cloud::{
+    config::Config,
+    executor::image::{self, ImageCommand},
+    serve, web,
+};
 
 /// CI that is local-first and built with Nix.
 #[derive(Parser)]
@@ -22,6 +26,9 @@ struct Cli {
 enum Command {
     /// Serve: the pages, the API, the git remote, and the execution of jobs.
     Serve,
+    /// Build, list and verify the images that machines boot.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Print the effective configuration, every key documented, secrets masked.
     Config {
         /// Print the reference of all keys instead, as Markdown.
@@ -53,6 +60,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             start_logging(&config)?;
             runtime()?.block_on(serve::serve(config))?;
         }
+        Command::Image(command) => runtime()?.block_on(image::run(command, &config()?))?,
     }
     Ok(())
 }

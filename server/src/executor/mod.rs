@@ -2,6 +2,7 @@
 //! channel to the guest. Takes work through [`ControlPlane`] alone.
 
 pub mod control_plane;
+pub mod image;
 
 pub use control_plane::{
     Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,
