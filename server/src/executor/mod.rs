@@ -3,6 +3,7 @@
 
 pub mod control_plane;
 pub mod image;
+pub mod machine;
 
 pub use control_plane::{
     Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,

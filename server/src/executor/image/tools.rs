@@ -60,7 +60,7 @@ pub(super) fn command(program: &str) -> Command {
 }
 
 /// Runs a program to its end; its words are the error.
-pub(super) fn run<A: AsRef<OsStr>>(program: &'static str, args: &[A]) -> Result<Vec<u8>, ImageError> {
+pub(crate) fn run<A: AsRef<OsStr>>(program: &'static str, args: &[A]) -> Result<Vec<u8>, ImageError> {
     let output =
         command(program).args(args).output().map_err(|source| ImageError::Spawn { program, source })?;
     finish(program, output)

@@ -1,0 +1,175 @@
+//! Machines: one VM for one job, started behind one door.
+//!
+//! [`Machines::machine`] is "get me a machine", and nobody else knows how one
+//! comes to be: today it is booted, it may as well be restored from a template
+//! or taken from a pool. A machine is a byte channel to its PID 1 and a life
+//! that ends; it has no other way in or out. Every file and channel of it is
+//! handed over as an open descriptor, so that QEMU itself opens nothing, and
+//! its disk has no name and goes away with it.
+
+mod accelerator;
+mod process;
+mod qemu;
+mod qmp;
+mod scratch;
+mod sweep;
+mod tsc;
+
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{control_plane::Limits, image::ImageError};
+
+pub use qemu::{MachineSettings, QemuMachines};
+
+/// What a machine shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Scratch disk in MiB: all that a job can write.
+    pub disk_mib: u32,
+    /// Copy what the kernel says to our standard error. For looking at a
+    /// machine that does not come up; it slows the start down.
+    pub console: bool,
+}
+
+impl From<&Limits> for MachineSpec {
+    fn from(limits: &Limits) -> Self {
+        Self { cpus: limits.cpus, memory_mib: limits.memory_mib, disk_mib: limits.disk_mib, console: false }
+    }
+}
+
+/// Where machines come from.
+#[async_trait]
+pub trait Machines: Send + Sync + 'static {
+    /// Gets a machine. Its channel is open; its PID 1 may not listen yet.
+    async fn machine(&self, spec: &MachineSpec) -> Result<Machine, MachineError>;
+}
+
+/// The bytes to and from PID 1.
+pub trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
+
+/// A running machine. Dropping it kills it.
+pub struct Machine {
+    /// The channel to its PID 1.
+    pub channel: Box<dyn Channel>,
+    /// Its life.
+    pub life: Box<dyn Life>,
+    /// What a trace shows of it.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("attributes", &self.attributes).finish_non_exhaustive()
+    }
+}
+
+/// A machine's life.
+#[async_trait]
+pub trait Life: Send {
+    /// Ends it at once. Nothing in a machine is worth a farewell.
+    fn kill(&mut self);
+
+    /// Completes when nothing of it runs any more, and says why it ended.
+    async fn ended(&mut self) -> Exit;
+}
+
+/// Why a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// We killed it.
+    Killed,
+    /// It powered itself off.
+    PoweredOff,
+    /// Its kernel gave up, or its PID 1 died.
+    Panicked,
+    /// The host's disk has no room for its scratch disk.
+    HostDiskFull,
+    /// QEMU died of a signal that was not ours.
+    Signal(i32),
+    /// QEMU gave up.
+    Failed {
+        /// Its exit status.
+        status: i32,
+        /// Its last words.
+        words: String,
+    },
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Killed => f.write_str("the machine was stopped"),
+            Self::PoweredOff => f.write_str("the machine powered itself off before it reported a result"),
+            Self::Panicked => f.write_str(
+                "the machine's kernel stopped (a panic, or its PID 1 was killed, perhaps for lack of memory)",
+            ),
+            Self::HostDiskFull => {
+                f.write_str("the runner's disk is full, so the machine could not write: free some space")
+            }
+            Self::Signal(9) => f.write_str(
+                "the machine was killed from outside (signal 9); if nobody did that, the runner is out of memory",
+            ),
+            Self::Signal(signal) => write!(f, "the machine's QEMU died of signal {signal}"),
+            Self::Failed { status, words } if words.is_empty() => {
+                write!(f, "the machine's QEMU ended with status {status}")
+            }
+            Self::Failed { status, words } => {
+                write!(f, "the machine's QEMU ended with status {status}: {words}")
+            }
+        }
+    }
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// There is no image, or it is damaged.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// QEMU is not there.
+    #[error("cannot find {program}: run `apt-get install qemu-system-x86`, or set executor.qemu")]
+    NoQemu {
+        /// What was looked for.
+        program: String,
+    },
+    /// QEMU does not do what is expected of it.
+    #[error("cannot use QEMU: {0}")]
+    Qemu(String),
+    /// The configuration asks for what this host does not have.
+    #[error("executor.accelerator is kvm, but KVM cannot be used here: {0}")]
+    NoKvm(String),
+    /// The configuration asks for something unknown.
+    #[error("executor.accelerator cannot be `{0}`: it is auto, kvm or tcg")]
+    UnknownAccelerator(String),
+    /// The limits of the job are out of bounds.
+    #[error("a machine cannot have {0}")]
+    Spec(String),
+    /// This host cannot run such machines at all.
+    #[error("machines need an x86_64 host")]
+    Architecture,
+    /// The host says no.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl MachineError {
+    fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { what, path: path.into(), source }
+    }
+}
