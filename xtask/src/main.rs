@@ -36,14 +36,13 @@ struct Arguments {
 enum Command {
     /// Install what is missing on a Debian 12 machine, as root or with sudo.
     Setup,
-    /// Build guest, pages, server and guest image.
+    /// Build guest, pages, server and guest image, or only the named parts.
     Build {
+        /// What to build; everything by default.
+        parts: Vec<build::Part>,
         /// Optimise the server too.
         #[arg(long)]
         release: bool,
-        /// Stop before the guest image.
-        #[arg(long)]
-        no_image: bool,
     },
     /// Formatting, lints, licences, unused dependencies, migrations, Nix files.
     Check,
@@ -100,15 +99,10 @@ fn run() -> Result<()> {
     let layout = Layout::find()?;
     match Arguments::parse().command {
         Command::Setup => setup::run(&layout),
-        Command::Build { release, no_image } => {
+        Command::Build { parts, release } => {
             setup::run(&layout)?;
             let profile = if release { build::Profile::Release } else { build::Profile::Dev };
-            let built = build::all(&layout, profile)?;
-            if !no_image {
-                build::image(&layout, &built)?;
-            }
-            shell::say(&format!("the server is {}", built.server.display()));
-            Ok(())
+            build::parts(&layout, profile, &parts)
         }
         Command::Check => {
             setup::run(&layout)?;

@@ -9,10 +9,11 @@ mod assets;
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 
 use crate::{
     layout::Layout,
-    shell::{self, step},
+    shell::{self, say, step},
 };
 
 /// The package of the pages.
@@ -25,6 +26,19 @@ pub(crate) enum Profile {
     Dev,
     /// Optimised.
     Release,
+}
+
+/// What can be built alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// PID 1 of the machines.
+    Guest,
+    /// What the browser downloads.
+    Pages,
+    /// The one server binary.
+    Server,
+    /// What the machines boot; builds what it is made of.
+    Image,
 }
 
 /// The files that a build leaves.
@@ -41,6 +55,25 @@ pub(crate) fn all(layout: &Layout, profile: Profile) -> Result<Built> {
     step("build: pages for the browser", || assets::build(layout))?;
     let server = step("build: server", || server(layout, profile))?;
     Ok(Built { server, guest })
+}
+
+/// Builds the named parts, or everything.
+pub(crate) fn parts(layout: &Layout, profile: Profile, parts: &[Part]) -> Result<()> {
+    if parts.is_empty() || parts.contains(&Part::Image) {
+        let built = all(layout, profile)?;
+        image(layout, &built)?;
+        say(&format!("the server is {}", built.server.display()));
+        return Ok(());
+    }
+    for part in parts {
+        match part {
+            Part::Guest => step("build: guest", || guest(layout).map(drop))?,
+            Part::Pages => step("build: pages for the browser", || assets::build(layout))?,
+            Part::Server => step("build: server", || server(layout, profile).map(drop))?,
+            Part::Image => {}
+        }
+    }
+    Ok(())
 }
 
 /// PID 1 of the machines: one static file, since nothing is mounted yet when it starts.

@@ -1,0 +1,130 @@
+// Every page, as people see it: screenshots in two widths and two schemes to
+// look at (`test-results/screenshots`), nothing for axe to find, nothing on the
+// browser's console, nothing wider than the window.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import type { Page } from "@playwright/test";
+
+import { expect, expectAccessible, hydrated, ROOT, test, type Workspace } from "../harness/test.ts";
+
+const SCREENSHOTS = join(ROOT, "e2e/test-results/screenshots");
+
+const WIDTHS = [
+  { name: "1440", width: 1440, height: 900 },
+  { name: "390", width: 390, height: 844 },
+];
+
+async function look(page: Page, name: string): Promise<void> {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  for (const scheme of ["light", "dark"] as const) {
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+    for (const { name: size, width, height } of WIDTHS) {
+      await page.setViewportSize({ width, height });
+      await expectAccessible(page);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      expect(overflow, `${name} is wider than ${width} px`).toBeLessThanOrEqual(0);
+      await page.screenshot({ path: join(SCREENSHOTS, `${name}-${size}-${scheme}.png`), fullPage: true });
+    }
+  }
+}
+
+async function visit(page: Page, path: string, name: string, status = 200): Promise<void> {
+  const answer = await page.goto(path);
+  expect(answer?.status(), path).toBe(status);
+  await hydrated(page);
+  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  expect(await page.title()).not.toBe("");
+  await look(page, name);
+}
+
+test.describe("for strangers", () => {
+  test("sign-in", async ({ page, person }) => {
+    expect(person.email).toBeTruthy();
+    await visit(page, "/sign-in", "sign-in");
+  });
+
+  test("set-up", async ({ page, startServer }) => {
+    const server = await startServer();
+    await visit(page, server.setupUrl, "setup");
+  });
+});
+
+test.describe("with nothing yet", () => {
+  test("home, project", async ({ page, startServer }) => {
+    const server = await startServer();
+    const person = await server.setUp();
+    const { signIn, createWorkspace } = await import("../harness/test.ts");
+    await signIn(page, server.url, person);
+    await visit(page, `${server.url}/`, "home-empty");
+    const workspace = await createWorkspace(person);
+    await visit(page, server.url + workspace.page(), "project-empty");
+    await expect(page.getByText(workspace.project.clone_url).first()).toBeVisible();
+  });
+});
+
+test.describe("with runs", () => {
+  const expectedNotFound = /404/;
+
+  test("home, organisation, project, account, settings", async ({ signedIn: page, workspace, person }) => {
+    const number = await workspace.pushDirectory("examples/hello");
+    await workspace.ended(number);
+    await person.api.post(`/orgs/${workspace.project.org}/projects`, {
+      slug: "a-project-with-a-very-long-name-that-does-not-fit-on-a-telepho".slice(0, 39),
+      description: "A description that goes on and on ".repeat(5).trim(),
+    }).catch(() => {});
+    await visit(page, "/", "home");
+    await visit(page, `/${workspace.project.org}`, "organisation");
+    await visit(page, `/${workspace.project.org}/-/members`, "members");
+    await visit(page, workspace.page(), "project");
+    await visit(page, "/account", "account");
+    await visit(page, workspace.page("/settings"), "settings");
+  });
+
+  test("a run and a job that succeeded", async ({ signedIn: page, workspace }) => {
+    const number = await workspace.pushDirectory("examples/hello");
+    const run = await workspace.ended(number);
+    await visit(page, workspace.page(`/runs/${number}`), "run-success");
+    await visit(page, workspace.page(`/runs/${number}/${run.jobs[0]?.name}`), "job-success");
+  });
+
+  test("a run and a job that failed", async ({ signedIn: page, workspace }) => {
+    const number = await workspace.pushDirectory("e2e/fixtures/projects/failing-task");
+    const run = await workspace.ended(number);
+    await visit(page, workspace.page(`/runs/${number}`), "run-failure");
+    await visit(page, workspace.page(`/runs/${number}/${run.jobs[0]?.name}`), "job-failure");
+  });
+
+  test("a syntax error is the first thing on the page", async ({ signedIn: page, workspace }) => {
+    const number = await workspace.pushDirectory("e2e/fixtures/projects/syntax-error");
+    const run = await workspace.ended(number);
+    for (const path of [`/runs/${number}`, `/runs/${number}/${run.jobs[0]?.name}`]) {
+      await visit(page, workspace.page(path), path.endsWith(String(number)) ? "run-syntax-error" : "job-syntax-error");
+      const main = page.getByRole("main");
+      await expect(main).toContainText("devenv.nix:5");
+      await expect(main).toContainText("syntax error");
+    }
+  });
+
+  test.describe("what is not there", () => {
+    test.use({ expectedMessages: [expectedNotFound] });
+
+    test("not found", async ({ signedIn: page }) => {
+      await visit(page, "/no-such-organisation", "not-found", 404);
+    });
+  });
+});
+
+/** Presses the keys that the help lists, and sees that they do what it says. */
+test("the keyboard is enough", async ({ signedIn: page, workspace }: { signedIn: Page; workspace: Workspace }) => {
+  await page.goto(workspace.page());
+  await hydrated(page);
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog")).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page.getByRole("dialog")).toBeHidden();
+  await page.keyboard.press("Tab");
+  const focused = page.locator(":focus-visible");
+  await expect(focused).toHaveCount(1);
+});
