@@ -27,7 +27,12 @@ let
   rootString = toString root;
 
   inherit (import ./lib { inherit home; }) lib errors evalModules;
-  inherit (import ./pkgs { inherit lib; inherit (ctx) system programs; }) pkgs missing;
+  inherit (import ./pkgs {
+    inherit lib;
+    inherit (ctx) system programs;
+    inherit (errors) nearest;
+    files = projectModules;
+  }) pkgs missing similar placeOf;
 
   # ---- Modules ----------------------------------------------------------------
 
@@ -124,7 +129,7 @@ let
     })
     activeProfiles;
 in
-import ./report.nix { inherit lib errors missing; inputs = yamlInputs; } {
+import ./report.nix { inherit lib errors missing similar placeOf; inputs = yamlInputs; } {
   tree = if activeProfiles == [ ] then plain else evaluate profileModules;
   inherit activeProfiles;
 }

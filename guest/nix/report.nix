@@ -1,7 +1,7 @@
 # What the guest is told: the evaluated configuration as plain data (README.md
 # describes the shape), and everything that the project needs and this evaluator
 # cannot give.
-{ lib, errors, missing, inputs }:
+{ lib, errors, missing, similar, placeOf, inputs }:
 { tree, activeProfiles }:
 let
   inherit (builtins) mapAttrs attrNames filter map concatMap isAttrs isList isBool isString isPath
@@ -117,22 +117,29 @@ let
     (section: map (name: { name = "pkgs.${name}"; inherit section; }) (missing.namesIn (toJSON sections.${section})))
     (attrNames sections);
 
-  placeOf = option: let d = option.rawDefs; in if d == [ ] then null else errors.place (head d);
+  placeOfOption = option: let d = option.rawDefs; in if d == [ ] then null else errors.place (head d);
   features = group: concatMap
     (n:
       let option = options.${group}.${n}; in
       if option.isSet && option.value.enable
-      then [ { name = "${group}.${n}"; usedBy = [ "${group}.${n}.enable" ]; place = placeOf option; } ] else [ ])
+      then [ { name = "${group}.${n}"; usedBy = [ "${group}.${n}.enable" ]; place = placeOfOption option; } ] else [ ])
     names.${group};
   isOn = v: if isAttrs v && !(isDrv v) then v.enable or (v != { }) else v != [ ] && v != null && v != false;
   foreign = concatMap
-    (n: if options.${n}.isSet && isOn options.${n}.value then [ { name = n; usedBy = [ n ]; place = placeOf options.${n}; } ] else [ ])
+    (n: if options.${n}.isSet && isOn options.${n}.value then [ { name = n; usedBy = [ n ]; place = placeOfOption options.${n}; } ] else [ ])
     names.needed;
   readyMadeHooks = map
     (n: { name = "git-hooks.hooks.${n}"; usedBy = [ "git-hooks.hooks.${n}.enable" ]; place = null; })
     (attrNames (lib.filterAttrs (_: h: h.entry == null) hooks));
   missingPackages = map
-    (name: { inherit name; usedBy = map (u: u.section) (filter (u: u.name == name) used); place = null; })
+    (name: {
+      inherit name;
+      usedBy = map (u: u.section) (filter (u: u.name == name) used);
+      place = placeOf (lib.removePrefix "pkgs." name);
+      similar =
+        let found = similar (lib.removePrefix "pkgs." name); in
+        if found == null then null else "pkgs.${found}";
+    })
     (lib.uniqueStrings (map (u: u.name) used));
   everythingMissing = missingPackages ++ features "languages" ++ features "services" ++ foreign ++ readyMadeHooks;
 

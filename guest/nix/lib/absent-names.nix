@@ -7,7 +7,7 @@
   "extendMkDerivation" "extractModuleArgs" "fetchers" "filesystem" "fileset" "filterOverrides"
   "filterSource" "fixMergeModules" "fixed-points" "flake" "fromHexString" "getFiles"
   "getLicenseFromSpdxId" "getLicenseFromSpdxIdOr" "getValues" "gvariant" "groupBy'"
-  "hydraJob" "importApply" "isValidPlatform" "isZipped" "kernel" "lazyDerivation" "listDfs"
+  "hydraJob" "importApply" "isValidPlatform" "isZipped" "kernel" "lazyDerivation" "levenshtein" "levenshteinAtMost" "listDfs"
   "listToStr" "locateDominatingFile" "longDescription" "makeScope" "makeScopeWithSplicing"
   "mapDerivationAttrset" "meta-sources" "mergeAttrBy" "mergeAttrByFunc" "mergeDefaultOption"
   "mergeDefinitions" "mergeEqualOption" "mergeModules" "mergeModules'" "mergeOneOption"

@@ -99,7 +99,6 @@ in
         then go (n + 1) else n;
     in
     go 0;
-  levenshtein = import ./edit-distance.nix;
   fileContents = path: lib.removeSuffix "\n" (builtins.readFile path);
   readPathsFromFile = root: file:
     map (p: root + "/${p}")

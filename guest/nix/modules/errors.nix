@@ -6,6 +6,8 @@ let
   inherit (builtins) concatStringsSep match toJSON typeOf isString substring stringLength
     attrNames filter sort length head map replaceStrings;
 
+  editDistance = import ../lib/edit-distance.nix;
+
   showName = n: if match "[a-zA-Z_][a-zA-Z0-9_'-]*" n != null then n else toJSON n;
   showOption = loc: concatStringsSep "." (map showName loc);
 
@@ -28,7 +30,9 @@ let
     else if t == "path" then toString v
     else if t == "int" || t == "float" || t == "bool" || t == "null" then toJSON v
     else if t == "set" then
-      (if v.type or null == "derivation" then "a package" else
+      (if v.type or null == "derivation" then "a package"
+      else if v ? _type && v ? content then preview v.content
+      else
         let names = attrNames v; in
         if names == [ ] then "an empty set"
         else "a set with ${shorten (concatStringsSep ", " (map showName names))}")
@@ -46,8 +50,9 @@ let
     let
       limit = lib.max 1 (stringLength name / 3);
       rated = filter (c: c.d <= limit)
-        (map (n: { inherit n; d = lib.levenshtein (lib.toLower name) (lib.toLower n); })
-          (filter (n: n != "_module" && stringLength n - stringLength name <= limit) known));
+        (map (n: { inherit n; d = editDistance (lib.toLower name) (lib.toLower n); })
+          (filter (n: n != "_module" && mayBeNear (stringLength n - stringLength name)) known));
+      mayBeNear = difference: difference <= limit && difference >= 0 - limit;
     in
     if rated == [ ] then null else (head (sort (a: b: a.d < b.d) rated)).n;
   didYouMean = name: known:

@@ -37,6 +37,7 @@ in
     outputs = opt (types.lazyAttrsOf types.raw) { };
     assertions = opt (types.listOf types.raw) [ ];
     warnings = opt (types.listOf types.str) [ ];
+    lib = opt (types.lazyAttrsOf types.raw) { };
 
     languages = genAttrs names.languages (_: feature);
     services = genAttrs names.services (_: feature);
@@ -62,9 +63,23 @@ in
     _module.check = opt types.bool true;
   } // genAttrs (names.ignored ++ names.needed) (_: foreign);
 
-  config.env = {
-    DEVENV_ROOT = lib.mkDefault config.devenv.root;
-    DEVENV_DOTFILE = lib.mkDefault config.devenv.dotfile;
-    DEVENV_STATE = lib.mkDefault config.devenv.state;
-  };
+  config.env = lib.mkMerge [
+    {
+      DEVENV_ROOT = lib.mkDefault config.devenv.root;
+      DEVENV_DOTFILE = lib.mkDefault config.devenv.dotfile;
+      DEVENV_STATE = lib.mkDefault config.devenv.state;
+    }
+    # A job with a service ends before it starts; but what a project makes of the
+    # service's address must evaluate, or the reason would be another one.
+    (lib.mkIf config.services.postgres.enable {
+      PGHOST = lib.mkDefault config.devenv.runtime;
+      PGPORT = lib.mkDefault 5432;
+      PGDATA = lib.mkDefault "${config.devenv.state}/postgres";
+    })
+    (lib.mkIf config.services.redis.enable { REDISDATA = lib.mkDefault "${config.devenv.state}/redis"; })
+    (lib.mkIf config.services.mysql.enable {
+      MYSQL_HOME = lib.mkDefault "${config.devenv.state}/mysql";
+      MYSQL_UNIX_PORT = lib.mkDefault "${config.devenv.runtime}/mysql.sock";
+    })
+  ];
 }

@@ -17,15 +17,15 @@
     "nginx" "nixseparatedebuginfod" "ollama" "openbao" "opencode" "opensearch"
     "opentelemetry-collector" "pgbouncer" "pocket-id" "postgres" "prometheus" "rabbitmq" "redis"
     "rustfs" "spacetimedb" "sqld" "surrealdb" "tailscale" "temporal" "tideways" "trafficserver"
-    "typesense" "varnish" "vault" "wiremock"
+    "typesense" "varnish" "vault" "wiremock" "zitadel"
   ];
 
   # These change nothing about what a job's tasks do: accepted, with a warning.
   ignored = [
-    "apple" "aws-vault" "cachix" "changelogs" "claude" "container" "containers" "delta"
+    "apple" "aws-vault" "cachix" "changelogs" "ci" "claude" "container" "containers" "delta"
     "devcontainer" "difftastic" "direnv" "dotenv" "gitignore" "gitnr" "hardeningDisable"
-    "hostsProfileName" "infoSections" "machines" "mergiraf" "opencode" "overlays" "process"
-    "process-managers" "shell" "starship" "unsetEnvVars"
+    "hostsProfileName" "info" "infoSections" "machines" "mergiraf" "opencode" "overlays"
+    "perSystem" "process" "process-managers" "shell" "starship" "unsetEnvVars"
   ];
 
   # A project that sets one of these relies on it, and a job without it would

@@ -1,13 +1,14 @@
 # `pkgs` without nixpkgs. Three kinds of packages:
 #  - programs of the image (known by their file in /usr/bin) are packages whose
 #    directory is /usr;
-#  - well-known names of nixpkgs whose program the image lacks are *missing*
-#    packages (missing.nix): evaluation goes on, the job then fails and lists them;
+#  - well-known names of nixpkgs whose program the image lacks, and every other
+#    name that the project's files mention (mentions.nix), are *missing* packages
+#    (missing.nix): evaluation goes on, the job then fails and lists them;
 #  - what a project builds itself, from plain shell (builders.nix).
 # Any other name is Nix' own error, with file and line.
-{ lib, system, programs }:
+{ lib, system, programs, files, nearest }:
 let
-  inherit (builtins) mapAttrs pathExists isList head any elem listToAttrs map;
+  inherit (builtins) mapAttrs pathExists isAttrs isList head any elem listToAttrs map;
   missing = import ./missing.nix { inherit system; };
   names = import ./names.nix;
   bash = "/bin/bash";
@@ -80,10 +81,33 @@ let
     buildPlatform = platform;
     targetPlatform = platform;
     shell = bash;
-    cc = missing.make "stdenv.cc" "cc";
+    cc = withMentioned [ "stdenv" "cc" ] (missing.make "stdenv.cc" "cc") (mentions.tree.stdenv.cc or { });
   };
 
-  self = mapAttrs (resolve "") names.packages // sets // builders // {
+  # Names that only the project knows, and members of known ones.
+  withMentioned = path: base: mentioned: base // mapAttrs
+    (name: inner:
+      let
+        here = path ++ [ name ];
+        known = base.${name} or (missing.make (lib.concatStringsSep "." here) name);
+      in
+      if inner == { } || !(isAttrs known) then known else withMentioned here known inner)
+    mentioned;
+
+  mentions = import ./mentions.nix { inherit lib files; };
+  known = mapAttrs (resolve "") names.packages // sets // {
+    darwin.apple_sdk = { inherit frameworks; sdk = missing.make "darwin.apple_sdk.sdk" "sdk"; };
+  };
+  # What a package file asks for, and nobody knows, is missing like any other.
+  callPackageWith = scope: f: args:
+    let
+      fn = if lib.isFunction f then f else import f;
+      wanted = lib.functionArgs fn;
+      unknown = lib.filterAttrs (name: hasDefault: !hasDefault && !(scope ? ${name}) && !(args ? ${name})) wanted;
+    in
+    fn (mapAttrs (name: _: missing.make name name) unknown // builtins.intersectAttrs wanted scope // args);
+
+  self = withMentioned [ ] known mentions.tree // builders // {
     inherit lib system stdenv;
     # Tasks are written in it: an image without bash is no image.
     bash = image "bash" "bash";
@@ -94,10 +118,9 @@ let
     targetPlatform = platform;
     runtimeShell = bash;
     config = { };
-    darwin.apple_sdk = { inherit frameworks; sdk = missing.make "darwin.apple_sdk.sdk" "sdk"; };
     pkgs = self;
-    callPackage = lib.callPackageWith self;
-    newScope = extra: lib.callPackageWith (self // extra);
+    callPackage = callPackageWith self;
+    newScope = extra: callPackageWith (self // extra);
     extend = _: throw "pkgs.extend: overlays need nixpkgs, which the built-in evaluator does not have";
     appendOverlays = _: throw "pkgs.appendOverlays: overlays need nixpkgs, which the built-in evaluator does not have";
     path = throw "pkgs.path: there is no nixpkgs in the built-in evaluator";
@@ -106,4 +129,8 @@ in
 {
   pkgs = self;
   inherit missing;
+  inherit (mentions) placeOf;
+  # The nearest known name, for a package that only the project knows.
+  similar = name:
+    if known ? ${name} || lib.hasInfix "." name then null else nearest name (builtins.attrNames known);
 }

@@ -50,7 +50,6 @@ let
     toShellVars = toShellVars { a = "x y"; b = [ "1" "2 3" ]; } == "a='x y'\nb=(1 '2 3')" || toShellVars { a = "x y"; } == "a='x y'";
     fileContents = fileContents ./word.txt == "word" && importJSON ./data.json == { a = 1; };
     namespaces = strings.hasPrefix "a" "ab" && lists.head [ 1 ] == 1 && attrsets.attrNames { a = 1; } == [ "a" ];
-    levenshtein = strings.levenshtein "kitten" "sitting" == 3;
     fix = (makeExtensible (self: { a = 1; b = self.a + 1; })).b == 2;
     callPackageWith = callPackageWith { a = 1; b = 2; } ({ a, c ? 0 }: a + c) { c = 3; } == 4;
     isDerivation = isDerivation pkgs.git && !isDerivation { };

@@ -1,0 +1,1 @@
+{ pkgs, ... }: { enterShell = "${pkgs.tesh.dev}/x"; }
