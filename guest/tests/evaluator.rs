@@ -205,8 +205,18 @@ fn the_projects_that_go_wrong_do_so_at_the_stage_they_are_made_for() {
             continue;
         }
         let output = evaluate(&project, &json!({ "programs": ["git"] }));
-        let fails_here = ["syntax-error", "type-error", "unknown-option"].contains(&name);
-        assert_eq!(output.status.success(), !fails_here, "{name}: {}", plain(&output.stderr));
+        let error = match name {
+            "syntax-error" => Some("syntax error, unexpected '=', expecting ';'"),
+            "type-error" => Some("is not of type `null or string'"),
+            "unknown-option" => Some("The option `taks' does not exist. Did you mean `tasks'?"),
+            _ => None,
+        };
+        let stderr = plain(&output.stderr);
+        assert_eq!(output.status.success(), error.is_none(), "{name}: {stderr}");
+        if let Some(error) = error {
+            assert!(stderr.contains(error), "{name}: {stderr}");
+            assert!(stderr.contains("/devenv.nix:5"), "{name}: {stderr}");
+        }
     }
 }
 
