@@ -207,6 +207,7 @@ fn the_projects_that_go_wrong_do_so_at_the_stage_they_are_made_for() {
         let output = evaluate(&project, &json!({ "programs": ["git"] }));
         let error = match name {
             "syntax-error" => Some("syntax error, unexpected '=', expecting ';'"),
+            "undefined-variable" => Some("undefined variable 'git'"),
             "type-error" => Some("is not of type `null or string'"),
             "unknown-option" => Some("The option `taks' does not exist. Did you mean `tasks'?"),
             _ => None,

@@ -1,4 +1,0 @@
-{ pkgs, ... }:
-{
-  packages = [ git ];
-}
