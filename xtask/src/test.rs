@@ -142,8 +142,8 @@ fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Re
     if report.exists() {
         fs::remove_file(&report)?;
     }
-    let status = Command::new("npx")
-        .args(["--no-install", "playwright", "test"])
+    let status = Command::new(directory.join("node_modules/.bin/playwright"))
+        .arg("test")
         .args(arguments)
         .current_dir(&directory)
         .env("E2E_SERVER", &built.server)

@@ -6,9 +6,13 @@
 
 mod assets;
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{
@@ -121,6 +125,24 @@ pub(crate) fn image(layout: &Layout, built: &Built) -> Result<()> {
                 .env_remove("DEVENV_CLOUD_WASM")
                 .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", layout.images())
                 .current_dir(&layout.root),
-        )
+        )?;
+        remove_old_images(&layout.images())
     })
+}
+
+/// Every change of the guest makes another image of some 200 MB: keeps the newest few.
+fn remove_old_images(directory: &Path) -> Result<()> {
+    const KEPT: usize = 4;
+    let mut images = Vec::new();
+    for entry in fs::read_dir(directory)?.flatten() {
+        if let Ok(manifest) = entry.path().join("manifest.json").metadata() {
+            images.push((manifest.modified()?, entry.path()));
+        }
+    }
+    images.sort();
+    let old = images.len().saturating_sub(KEPT);
+    for (_, image) in images.drain(..old) {
+        fs::remove_dir_all(&image).with_context(|| format!("cannot remove {}", image.display()))?;
+    }
+    Ok(())
 }
