@@ -82,9 +82,10 @@ where
     let (ended, from) = (event.clone(), context.clone());
     thread::spawn(move || {
         let error = listen(&mut reader, &from, source);
-        from.recorder.abandon();
-        // The session may have ended already.
+        // Before the sender notices, and also when the session has ended already.
         let _ = ended.send(Err(error));
+        from.recorder.abandon();
+        from.canceller.cancel(Duration::ZERO);
     });
     let (sent, recorder) = (event, context.recorder.clone());
     thread::spawn(move || {

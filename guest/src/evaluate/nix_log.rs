@@ -19,11 +19,13 @@ use crate::{
 mod number {
     pub(super) const COPY_PATH: u64 = 100;
     pub(super) const FILE_TRANSFER: u64 = 101;
+    pub(super) const BUILDS: u64 = 104;
     pub(super) const BUILD: u64 = 105;
     pub(super) const SUBSTITUTE: u64 = 108;
     pub(super) const FETCH_TREE: u64 = 112;
     pub(super) const BUILD_LOG_LINE: u64 = 101;
     pub(super) const SET_PHASE: u64 = 104;
+    pub(super) const PROGRESS: u64 = 105;
     pub(super) const POST_BUILD_LOG_LINE: u64 = 107;
     /// Verbosity: what is above is for those who debug Nix.
     pub(super) const INFO: u64 = 3;
@@ -75,6 +77,9 @@ struct Place {
     file: Option<String>,
     #[serde(default)]
     line: Option<u32>,
+    /// In a trace: what was done there.
+    #[serde(default, rename = "raw_msg")]
+    what: Option<String>,
 }
 
 impl Place {
@@ -95,10 +100,14 @@ pub struct NixLog {
     source: PathBuf,
     activities: HashMap<u64, Activity>,
     errors: Vec<(Diagnosis, String)>,
+    /// Builds that failed, by Nix's own count, and those of them that were found.
+    failed: u64,
+    found: u64,
 }
 
 #[derive(Debug)]
 struct Activity {
+    kind: u64,
     /// None for what is not worth a span: its children are its parent's.
     span: Option<Span>,
     parent: u64,
@@ -109,7 +118,13 @@ impl NixLog {
     /// For a command whose files lie in `source`.
     #[must_use]
     pub fn new(source: &Path) -> Self {
-        Self { source: source.to_owned(), activities: HashMap::new(), errors: Vec::new() }
+        Self {
+            source: source.to_owned(),
+            activities: HashMap::new(),
+            errors: Vec::new(),
+            failed: 0,
+            found: 0,
+        }
     }
 
     /// Takes a line of standard error of a command that `span` stands for.
@@ -141,15 +156,7 @@ impl NixLog {
                 let activity = self.start(span, kind, &text, parent, &fields);
                 self.activities.insert(id, activity);
             }
-            Event::Stop { id } => {
-                if let Some(Activity { span: Some(span), derivation, .. }) = self.activities.remove(&id) {
-                    // Nix does not say how an activity ended: an error that names
-                    // the derivation has come before.
-                    let failed = derivation
-                        .is_some_and(|path| self.errors.iter().any(|(_, text)| text.contains(&path)));
-                    span.close(if failed { Outcome::Failure } else { Outcome::Success });
-                }
-            }
+            Event::Stop { id } => self.stop(id),
             Event::Result { id, kind, fields } => self.result(span, id, kind, &fields),
             Event::Other => {}
         }
@@ -167,8 +174,10 @@ impl NixLog {
         if level > number::INFO {
             return;
         }
-        span.lines(Stream::Stderr, text.lines().map(str::to_owned).collect());
         let plain = without_escapes(text);
+        if !plain.trim_start().starts_with("error:") {
+            span.lines(Stream::Stderr, text.lines().map(str::to_owned).collect());
+        }
         if plain.trim_start().starts_with("error:") {
             let mut diagnosis = diagnose(&plain, &self.source);
             let raw = raw.map(|raw| without_escapes(&raw)).filter(|raw| !raw.trim().is_empty());
@@ -182,12 +191,36 @@ impl NixLog {
             if let Some((file, line)) = place {
                 (diagnosis.file, diagnosis.line) = (Some(file), line);
             }
+            self.show(span, text, &diagnosis, trace);
             self.errors.push((diagnosis, plain));
         } else if let Some(warning) =
             plain.strip_prefix("trace: ").unwrap_or(&plain).strip_prefix("evaluation warning:")
         {
             span.message(Level::Warning, warning.trim(), None);
         }
+    }
+
+    /// The error as lines of the log. Where Nix tells how it got there, only the
+    /// places in the project count: the evaluator's own say nothing to a reader.
+    fn show(&self, span: &Span, text: &str, diagnosis: &Diagnosis, trace: &[Place]) {
+        let mut lines: Vec<String> = Vec::new();
+        if trace.is_empty() {
+            lines.extend(text.lines().map(str::to_owned));
+        } else {
+            lines.extend(format!("error: {}", diagnosis.summary).lines().map(str::to_owned));
+            let place = |file: &str, line: Option<u32>| match line {
+                Some(line) => format!("{file}:{line}"),
+                None => file.to_owned(),
+            };
+            lines.extend(diagnosis.file.iter().map(|file| format!("  at {}", place(file, diagnosis.line))));
+            for frame in trace {
+                if let Some((file, line)) = frame.within(&self.source) {
+                    let what = without_escapes(frame.what.as_deref().unwrap_or_default());
+                    lines.push(format!("  … {} at {}", what.trim(), place(&file, line)));
+                }
+            }
+        }
+        span.lines(Stream::Stderr, lines);
     }
 
     fn start(&self, top: &Span, kind: u64, text: &str, parent: u64, fields: &[Value]) -> Activity {
@@ -212,7 +245,19 @@ impl NixLog {
         };
         let derivation = (kind == number::BUILD).then(|| field(0).to_owned()).filter(|path| !path.is_empty());
         let span = new.map(|new| self.span_of(parent).unwrap_or(top).open(new));
-        Activity { span, parent, derivation }
+        Activity { kind, span, parent, derivation }
+    }
+
+    /// Nix does not say how an activity ended. But it counts failed builds just
+    /// before it ends one, and sometimes an error has named the derivation.
+    fn stop(&mut self, id: u64) {
+        let Some(activity) = self.activities.remove(&id) else { return };
+        let Some(span) = activity.span else { return };
+        let counted = activity.kind == number::BUILD && self.found < self.failed;
+        self.found += u64::from(counted);
+        let named =
+            activity.derivation.is_some_and(|path| self.errors.iter().any(|(_, text)| text.contains(&path)));
+        span.close(if counted || named { Outcome::Failure } else { Outcome::Success });
     }
 
     /// The nearest activity with a span, from this one outwards.
@@ -228,7 +273,13 @@ impl NixLog {
         None
     }
 
-    fn result(&self, top: &Span, id: u64, kind: u64, fields: &[Value]) {
+    fn result(&mut self, top: &Span, id: u64, kind: u64, fields: &[Value]) {
+        if kind == number::PROGRESS {
+            if self.activities.get(&id).is_some_and(|activity| activity.kind == number::BUILDS) {
+                self.failed = fields.get(3).and_then(Value::as_u64).unwrap_or(self.failed);
+            }
+            return;
+        }
         let text = fields.first().and_then(Value::as_str).unwrap_or_default();
         let span = self.span_of(id).unwrap_or(top);
         match kind {

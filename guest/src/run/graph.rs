@@ -94,7 +94,14 @@ pub fn resolve(nodes: &[Node]) -> Result<Vec<Vec<Edge>>, GraphError> {
     }
     match cycle(&edges) {
         None => Ok(edges),
-        Some(cycle) => Err(GraphError::Cycle(cycle.into_iter().map(|at| nodes[at].name.clone()).collect())),
+        Some(cycle) => {
+            let mut names: Vec<String> = cycle.into_iter().map(|at| nodes[at].name.clone()).collect();
+            // Wherever the search began: the same cycle has the same words.
+            let first = names.iter().enumerate().min_by_key(|(_, name)| *name).map_or(0, |(at, _)| at);
+            names.rotate_left(first);
+            names.extend(names.first().cloned());
+            Err(GraphError::Cycle(names))
+        }
     }
 }
 
@@ -141,8 +148,7 @@ fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a
         .map(|(_, name)| name)
 }
 
-/// A cycle, with its first member repeated at the end, in the order in which
-/// its members would have to run.
+/// A cycle, in the order in which its members would have to run.
 fn cycle(edges: &[Vec<Edge>]) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
@@ -173,7 +179,6 @@ fn cycle(edges: &[Vec<Edge>]) -> Option<Vec<usize>> {
                 Mark::Path => {
                     let mut cycle: Vec<usize> =
                         path.iter().map(|(at, _)| *at).skip_while(|at| *at != edge.on).collect();
-                    cycle.push(edge.on);
                     cycle.reverse();
                     return Some(cycle);
                 }

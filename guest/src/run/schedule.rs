@@ -61,7 +61,7 @@ pub(crate) fn run(scene: &Scene, nodes: &[Node], work: &[Work], edges: &[Vec<Edg
     };
     loop {
         schedule.start_what_can();
-        if !schedule.tasks_run() {
+        if !schedule.awaits_something() {
             break;
         }
         match events.recv() {
@@ -86,9 +86,9 @@ impl Schedule<'_> {
         matches!(self.work[at], Work::Process(_))
     }
 
-    /// Whether a task (not a process) runs.
-    fn tasks_run(&self) -> bool {
-        (0..self.nodes.len()).any(|at| !self.is_process(at) && matches!(self.states[at], State::Running))
+    /// Whether a task runs, or a process has yet to come up.
+    fn awaits_something(&self) -> bool {
+        self.states.iter().any(|state| matches!(state, State::Running))
     }
 
     fn running(&self) -> usize {
