@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { createWriteStream, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,6 +21,10 @@ function fromEnvironment(name: string): string {
 export interface Options {
   /** More configuration, as environment variables. */
   environment?: Record<string, string>;
+  /** Called with the state directory before the first start. */
+  prepare?: (state: string) => void;
+  /** Called with it after the end. */
+  cleanUp?: (state: string) => void;
 }
 
 export class Server {
@@ -39,8 +43,14 @@ export class Server {
   /** Starts one and waits until it is ready. */
   static async start(options: Options = {}): Promise<Server> {
     const server = new Server(await freePort(), options);
+    mkdirSync(server.stateDirectory, { mode: 0o700 });
+    options.prepare?.(server.stateDirectory);
     await server.start();
     return server;
+  }
+
+  get stateDirectory(): string {
+    return join(this.state, "state");
   }
 
   get url(): string {
@@ -73,7 +83,7 @@ export class Server {
         ...environment,
         DEVENV_CLOUD_SERVER_LISTEN: `127.0.0.1:${this.port}`,
         DEVENV_CLOUD_SERVER_BASE_URL: this.url,
-        DEVENV_CLOUD_SERVER_STATE_DIR: join(this.state, "state"),
+        DEVENV_CLOUD_SERVER_STATE_DIR: this.stateDirectory,
         DEVENV_CLOUD_SERVER_METRICS_LISTEN: "",
         DEVENV_CLOUD_EXECUTOR_IMAGE_DIR: fromEnvironment("E2E_IMAGES"),
         DEVENV_CLOUD_LIMITS_SIGN_INS_PER_MINUTE: "1000",
@@ -122,6 +132,7 @@ export class Server {
   async remove(): Promise<void> {
     await this.stop();
     this.#log.end();
+    this.options.cleanUp?.(this.stateDirectory);
     rmSync(this.state, { recursive: true, force: true });
   }
 

@@ -1,6 +1,7 @@
 // What is killed, is missing or is full: no push is lost, nothing turns green
 // by itself, and what a killed server left is put right at the next start.
 
+import { execFileSync } from "node:child_process";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -110,5 +111,23 @@ test("a server that is told to stop leaves no machine, and goes on after the nex
   for (const pid of machines) expect(() => process.kill(pid, 0)).toThrow();
   await server.start();
   expect((await workspace.ended(number)).state).toBe("success");
+  workspace.git.remove();
+});
+
+test("a full disk under the server: the job is not green, and the server goes on", async ({ startServer }) => {
+  test.skip(process.getuid?.() !== 0, "only root can mount a small disk");
+  const server = await startServer({
+    prepare: (state) => execFileSync("mount", ["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", state]),
+    cleanUp: (state) => execFileSync("umount", ["--lazy", state]),
+  });
+  const workspace = await createWorkspace(await server.setUp());
+  // What cannot be compressed fills the disk soon.
+  const number = await workspace.pushNix(`{
+    tasks."it:talks".exec = "head -c 60000000 /dev/urandom | base64 -w 100";
+  }`);
+  const run = await workspace.ended(number);
+  expect(run.state).toBe("error");
+  expect(run.jobs[0]?.attempts.at(-1)?.reason).toMatch(/disk|space|full/i);
+  expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
   workspace.git.remove();
 });

@@ -128,3 +128,19 @@ test("the keyboard is enough", async ({ signedIn: page, workspace }: { signedIn:
   const focused = page.locator(":focus-visible");
   await expect(focused).toHaveCount(1);
 });
+
+test("what the browser downloads is small, compressed ahead of time and kept for ever", async ({ page, server }) => {
+  const sizes = new Map<string, number>();
+  page.on("response", async (response) => {
+    const { pathname } = new URL(response.url());
+    if (!pathname.startsWith("/assets/")) return;
+    const headers = await response.allHeaders();
+    expect(headers["cache-control"], pathname).toContain("immutable");
+    expect(headers["content-encoding"], pathname).toMatch(/^(br|gzip)$/);
+    sizes.set(pathname, (await response.request().sizes()).responseBodySize);
+  });
+  await page.goto(`${server.url}/sign-in`, { waitUntil: "networkidle" });
+  await hydrated(page);
+  const wasm = [...sizes].find(([path]) => path.endsWith(".wasm"));
+  expect(wasm?.[1], "the module, compressed").toBeLessThanOrEqual(400 * 1024);
+});

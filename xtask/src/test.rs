@@ -142,12 +142,14 @@ fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Re
     if report.exists() {
         fs::remove_file(&report)?;
     }
-    let status = Command::new(directory.join("node_modules/.bin/playwright"))
-        .arg("test")
+    let postgres = step("test: start PostgreSQL", Postgres::start)?;
+    let status = Command::new(setup::node::program(layout)?)
+        .args(["node_modules/@playwright/test/cli.js", "test"])
         .args(arguments)
         .current_dir(&directory)
         .env("E2E_SERVER", &built.server)
         .env("E2E_IMAGES", layout.images())
+        .env("E2E_POSTGRES", postgres.url())
         .stdin(Stdio::null())
         .status()
         .context("cannot start Playwright")?;

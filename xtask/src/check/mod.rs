@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use crate::{
     build,
     layout::Layout,
-    setup::{self, wasm},
+    setup::{self, node, wasm},
     shell::{self, say, step},
 };
 

