@@ -54,13 +54,12 @@ CREATE TABLE projects (
 CREATE TABLE sessions (
     id              UUID PRIMARY KEY,
     key_hash        BYTEA NOT NULL UNIQUE,
-    user_id         UUID REFERENCES users (id) ON DELETE CASCADE,
+    user_id         UUID NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     -- The organisation whose own sign-in this session went through, if any.
     org_id          UUID REFERENCES orgs (id) ON DELETE CASCADE,
-    data            TEXT NOT NULL,
-    assurance       TEXT,
-    methods         TEXT,
-    authenticated_at TIMESTAMPTZ,
+    assurance       TEXT NOT NULL,
+    methods         TEXT NOT NULL,
+    authenticated_at TIMESTAMPTZ NOT NULL,
     created_at      TIMESTAMPTZ NOT NULL,
     last_seen_at    TIMESTAMPTZ NOT NULL,
     idle_until      TIMESTAMPTZ NOT NULL,

@@ -54,13 +54,12 @@ CREATE TABLE projects (
 CREATE TABLE sessions (
     id              BLOB PRIMARY KEY,
     key_hash        BLOB NOT NULL UNIQUE,
-    user_id         BLOB REFERENCES users (id) ON DELETE CASCADE,
+    user_id         BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     -- The organisation whose own sign-in this session went through, if any.
     org_id          BLOB REFERENCES orgs (id) ON DELETE CASCADE,
-    data            TEXT NOT NULL,
-    assurance       TEXT,
-    methods         TEXT,
-    authenticated_at INTEGER,
+    assurance       TEXT NOT NULL,
+    methods         TEXT NOT NULL,
+    authenticated_at INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
     last_seen_at    INTEGER NOT NULL,
     idle_until      INTEGER NOT NULL,

@@ -28,6 +28,8 @@ pub struct AppParts {
     pub random: Random,
     /// Where the bytes of telemetry are.
     pub objects: Arc<dyn ObjectStore>,
+    /// What is known about people while the server runs.
+    pub identity: crate::identity::Identity,
     /// What is counted for `/metrics`.
     pub metrics: crate::metrics::Metrics,
     /// Cancelled when the server stops: background loops end, live streams close.

@@ -1,13 +1,18 @@
 //! The server of devenv-cloud. The binary's `main` reads the command line and
 //! calls in here; tests build the same application in-process.
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;
 pub mod db;
 pub mod executor;
 pub mod forge;
+pub mod identity;
 pub mod metrics;
+pub mod orgs;
+pub mod projects;
+pub mod refusal;
 pub mod serve;
 pub mod telemetry;
 pub mod web;

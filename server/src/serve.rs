@@ -13,6 +13,7 @@ use crate::{
     clock::{Clock, Random},
     config::Config,
     db::Db,
+    identity::{self, Identity},
     metrics::Metrics,
     web,
 };
@@ -51,6 +52,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
 
     tracing::info!(%address, url = app.config.server.base_url, "listening");
+    welcome(&app).await?;
+    tokio::spawn(keep_house(app.clone()));
     let router = web::router(app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(app.shutdown.clone().cancelled_owned()).await?;
     app.db.close().await;
@@ -66,8 +69,10 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let objects = config.server.state_dir.join("objects");
     std::fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
     let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false);
+    let identity = Identity::new(&config, &clock);
     Ok(Arc::new(AppParts {
         config,
+        identity,
         db,
         clock,
         random,
@@ -75,6 +80,40 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
         metrics: Metrics::new()?,
         shutdown: CancellationToken::new(),
     }))
+}
+
+/// Says what whoever started the server must know now.
+async fn welcome(app: &App) -> anyhow::Result<()> {
+    if !app.config.server.is_https() {
+        tracing::warn!(
+            "server.base_url is not https: session cookies cannot be protected in transit. Put a proxy that speaks \
+             TLS in front before anybody but this machine connects"
+        );
+    }
+    if let Some(link) = identity::announce(app).await? {
+        // For a person, whatever form the log has; and never in the log.
+        eprintln!(
+            "\nNobody has an account yet. Create the first one, which administrates this instance:\n\n    {link}\n"
+        );
+    }
+    Ok(())
+}
+
+/// Deletes what has ended by itself, now and then.
+async fn keep_house(app: App) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(600));
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = identity::delete_expired_sessions_once(&app).await {
+            tracing::warn!(%error, "expired sessions could not be deleted; trying again later");
+        }
+        if let Err(error) = web::delete_old_answers_once(&app).await {
+            tracing::warn!(%error, "old answers could not be deleted; trying again later");
+        }
+    }
 }
 
 fn prepare_state_dir(path: &Path) -> anyhow::Result<()> {

@@ -177,3 +177,11 @@ impl Config {
         }
     }
 }
+
+impl Server {
+    /// Whether people reach the server over https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.base_url.starts_with("https://")
+    }
+}

@@ -1,6 +1,6 @@
 //! Columns on their way out of a row.
 
-use devenv_cloud_api::{Timestamp, ids, names::Slug, permissions, runs};
+use devenv_cloud_api::{Timestamp, accounts, ids, names::Slug, permissions, runs};
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
@@ -89,6 +89,7 @@ by_way_of! {
     runs::State: String, |x| x.parse::<runs::State>();
     runs::Trigger: String, |x| x.parse::<runs::Trigger>();
     runs::Stage: String, |x| x.parse::<runs::Stage>();
+    accounts::Assurance: String, |x| x.parse::<accounts::Assurance>();
     u64: i64, |x| u64::try_from(x);
     u32: i64, |x| u32::try_from(x);
     i32: i64, |x| i32::try_from(x);

@@ -25,5 +25,5 @@ pub use column::Column;
 pub use migrate::MigrationError;
 pub use notify::{Topic, Wakeups};
 pub use pool::{Db, DbError, Engine, Tx};
-pub use query::{Query, Row, query};
+pub use query::{Query, Row, Target, query};
 pub use value::Value;

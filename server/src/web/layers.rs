@@ -5,18 +5,23 @@ use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, csrf::CsrfLayer, trace::TraceLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    csrf::{CsrfLayer, ProtectionError},
+    trace::TraceLayer,
+};
 
+use super::ApiError;
 use crate::app::App;
 
 /// Puts the layers around all routes.
 pub(super) fn apply(router: Router<App>, app: &App) -> Router<App> {
-    let secure = app.config.server.base_url.starts_with("https://");
+    let secure = app.config.server.is_https();
     let metrics = app.clone();
     router
-        .layer(CsrfLayer::new())
+        .layer(csrf(app))
         .layer(middleware::from_fn(move |request, next| security_headers(secure, request, next)))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -32,6 +37,21 @@ pub(super) fn apply(router: Router<App>, app: &App) -> Router<App> {
         .layer(TraceLayer::new_for_http().make_span_with(|request: &Request| {
             tracing::info_span!("request", method = %request.method(), path = request.uri().path())
         }))
+}
+
+/// Refuses requests that change something and come from another site. The
+/// origin that people know us by is trusted whatever a proxy made of `Host`.
+fn csrf(app: &App) -> CsrfLayer<fn(ProtectionError) -> Response> {
+    fn refuse(_: ProtectionError) -> Response {
+        ApiError::Forbidden("this request came from another site, and was refused to protect you".to_owned())
+            .into_response()
+    }
+    let base_url = &app.config.server.base_url;
+    let layer = CsrfLayer::new().add_trusted_origin(base_url).unwrap_or_else(|error| {
+        tracing::warn!(%error, "server.base_url is no origin; behind a proxy that changes Host, forms will be refused");
+        CsrfLayer::new()
+    });
+    layer.with_rejection_response(refuse)
 }
 
 /// The Content-Security-Policy of everything that is no page. Pages set their

@@ -1,30 +1,35 @@
 //! The HTTP edges. Every route of the API is registered here with its
 //! description, so that the OpenAPI document cannot forget one.
 
+mod accounts;
+mod describe;
+pub mod extract;
+mod forms;
 mod health;
+mod idempotency;
 pub mod layers;
+mod orgs;
 pub mod problem;
+mod projects;
+mod session_layer;
 
-use axum::Router;
+use axum::{Router, extract::DefaultBodyLimit, middleware};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use idempotency::delete_old_answers_once;
 pub use problem::ApiError;
 
 use crate::app::App;
 
-/// The frame of the OpenAPI document; routes add themselves.
-#[derive(utoipa::OpenApi)]
-#[openapi(info(
-    title = "devenv-cloud",
-    description = "CI that is local-first and built with Nix. What the pages can do, this API can do: they use nothing else.",
-    license(name = "Apache-2.0", identifier = "Apache-2.0")
-))]
-struct Document;
+/// How large the body of a request to the API or of a form may be, in bytes.
+const BODY_LIMIT: usize = 64 * 1024;
 
 /// All routes of the API, below [`devenv_cloud_api::PREFIX`].
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).nest(devenv_cloud_api::PREFIX, OpenApiRouter::new())
+    let routes =
+        OpenApiRouter::new().merge(accounts::routes()).merge(orgs::routes()).merge(projects::routes());
+    OpenApiRouter::with_openapi(describe::Document::openapi()).nest(devenv_cloud_api::PREFIX, routes)
 }
 
 /// The OpenAPI document of the API.
@@ -35,8 +40,21 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// The whole application as one service: API, git, pages, assets.
 pub fn router(app: App) -> Router {
-    let (api, _) = api().split_for_parts();
-    let router = api.merge(health::routes());
+    let (api, document) = api().split_for_parts();
+    let document = axum::Json(document);
+    // What knows sessions: the API and the forms. Pages ask the API.
+    let with_sessions = api
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::layer))
+        .merge(forms::routes())
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(session_layer::require_origin_with_cookie))
+        .layer(session_layer::layer(&app));
+    let router = with_sessions
+        .route(
+            &format!("{}/openapi.json", devenv_cloud_api::PREFIX),
+            axum::routing::get(async move || document),
+        )
+        .merge(health::routes());
     layers::apply(router, &app).with_state(app)
 }
 

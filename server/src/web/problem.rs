@@ -9,7 +9,7 @@ use axum::{
 };
 use devenv_cloud_api::problem::{FieldError, MEDIA_TYPE, Problem};
 
-use crate::db::DbError;
+use crate::{db::DbError, refusal::Refusal};
 
 /// The error of every route of the API.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum ApiError {
     /// Signed in, may see it, but may not do this.
     #[error("{0}")]
     Forbidden(String),
+    /// E-mail address and password do not belong together.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// The token of the set-up link is none, or used up.
+    #[error("{}", Refusal::InvalidSetupToken)]
+    InvalidSetupToken,
     /// It is not there, or the one who asks may not know that it is.
     #[error("there is no such thing here, or you may not see it")]
     NotFound,
@@ -58,7 +64,8 @@ impl ApiError {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            // Not 401: that is for requests that could be repeated with a proof.
+            Self::Forbidden(_) | Self::WrongCredentials | Self::InvalidSetupToken => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Invalid(_) | Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -74,6 +81,8 @@ impl ApiError {
         match self {
             Self::Unauthenticated => ("unauthenticated", "Not signed in"),
             Self::Forbidden(_) => ("forbidden", "Not allowed"),
+            Self::WrongCredentials => ("wrong-credentials", "Wrong e-mail address or password"),
+            Self::InvalidSetupToken => ("invalid-token", "Invalid set-up link"),
             Self::NotFound => ("not-found", "Not found"),
             Self::Conflict(_) => ("conflict", "Conflict"),
             Self::Invalid(_) | Self::Fields(_) => ("invalid", "Invalid request"),
@@ -122,6 +131,24 @@ impl From<DbError> for ApiError {
         match error {
             DbError::Unavailable(_) => Self::Unavailable(error.into()),
             _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unauthenticated => Self::Unauthenticated,
+            Refusal::Forbidden(why) => Self::Forbidden(why),
+            Refusal::WrongCredentials => Self::WrongCredentials,
+            Refusal::InvalidSetupToken => Self::InvalidSetupToken,
+            Refusal::NotFound => Self::NotFound,
+            Refusal::Conflict(why) => Self::Conflict(why),
+            Refusal::Invalid(why) => Self::Invalid(why),
+            Refusal::Fields(errors) => Self::Fields(errors),
+            Refusal::RateLimited { retry_after } => Self::RateLimited { retry_after },
+            Refusal::Db(error) => error.into(),
+            Refusal::Failed(error) => Self::Internal(error),
         }
     }
 }

@@ -13,4 +13,5 @@
 #[expect(dead_code, reason = "what tests of coming domains stand on")]
 mod support;
 
+mod accounts;
 mod health;

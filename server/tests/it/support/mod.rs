@@ -3,10 +3,12 @@
 mod app;
 mod database;
 mod http;
+mod people;
 
 pub use app::TestApp;
 pub use database::{Engine, run};
-pub use http::Request;
+pub use http::{Request, Response};
+pub use people::PASSWORD;
 
 /// Makes two tests of each function: `sqlite::NAME` and `postgres::NAME`. Once
 /// per file.

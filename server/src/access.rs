@@ -1,0 +1,221 @@
+//! Who may do what: one pure function over (principal, action, resource).
+//!
+//! Nothing else in the program decides about permission. A resource is given
+//! with the role that the principal has in its organisation, looked up by
+//! `orgs::find_for` and `projects::find_for`; these two are the only way to get
+//! at an organisation or a project on somebody's behalf, and both ask here.
+//!
+//! What somebody may not even see is hidden ([`Decision::Hide`], 404), in the
+//! same words as what is not there. What they may see but not do is denied with
+//! the reason ([`Decision::Deny`], 403).
+
+use devenv_cloud_api::{
+    ids::{OrgId, ProjectId, UserId},
+    permissions::{Action, Role, Scope},
+};
+
+use crate::{identity::Principal, refusal::Refusal};
+
+/// What somebody wants to do something to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// This instance.
+    Instance,
+    /// An organisation.
+    Org {
+        /// Which.
+        id: OrgId,
+        /// The principal's role in it.
+        role: Option<Role>,
+    },
+    /// A project.
+    Project {
+        /// Which.
+        id: ProjectId,
+        /// The principal's role in its organisation.
+        role: Option<Role>,
+    },
+    /// Somebody's account, with its sessions and tokens.
+    Account {
+        /// Whose.
+        user: UserId,
+    },
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Yes.
+    Allow,
+    /// Not before signing in. Says nothing about whether the resource exists.
+    SignIn,
+    /// No, and why. Only for those who may know that the resource exists.
+    Deny(&'static str),
+    /// No, and whether it exists is none of their business.
+    Hide,
+}
+
+/// The lowest role that may do this in an organisation; `None` for actions
+/// that have nothing to do with one.
+const fn lowest_role(action: Action) -> Option<Role> {
+    match action {
+        Action::ReadOrg | Action::ReadMembers | Action::ReadProject => Some(Role::Viewer),
+        Action::PushSource | Action::OperateRuns => Some(Role::Member),
+        Action::UpdateOrg
+        | Action::ManageMembers
+        | Action::CreateProject
+        | Action::UpdateProject
+        | Action::DeleteProject
+        | Action::ManageProjectTokens => Some(Role::Admin),
+        Action::DeleteOrg => Some(Role::Owner),
+        Action::CreateOrg | Action::ManageOwnAccount | Action::AdministrateInstance => None,
+    }
+}
+
+/// The lowest scope with which a token may do this; each scope includes the
+/// ones below it. `None`: no token may, it takes a person.
+const fn lowest_scope(action: Action) -> Option<Scope> {
+    match action {
+        Action::ReadOrg | Action::ReadMembers | Action::ReadProject => Some(Scope::Read),
+        Action::PushSource | Action::OperateRuns => Some(Scope::Write),
+        Action::CreateOrg
+        | Action::UpdateOrg
+        | Action::DeleteOrg
+        | Action::ManageMembers
+        | Action::CreateProject
+        | Action::UpdateProject
+        | Action::DeleteProject
+        | Action::ManageProjectTokens => Some(Scope::Admin),
+        Action::ManageOwnAccount | Action::AdministrateInstance => None,
+    }
+}
+
+/// Whether this action is one that is done to such a resource.
+const fn fits(action: Action, resource: &Resource) -> bool {
+    match action {
+        Action::CreateOrg | Action::AdministrateInstance => matches!(resource, Resource::Instance),
+        Action::ReadOrg
+        | Action::UpdateOrg
+        | Action::DeleteOrg
+        | Action::ReadMembers
+        | Action::ManageMembers
+        | Action::CreateProject => matches!(resource, Resource::Org { .. }),
+        Action::ReadProject
+        | Action::UpdateProject
+        | Action::DeleteProject
+        | Action::PushSource
+        | Action::OperateRuns
+        | Action::ManageProjectTokens => matches!(resource, Resource::Project { .. }),
+        Action::ManageOwnAccount => matches!(resource, Resource::Account { .. }),
+    }
+}
+
+/// What a token may be used for at most; `None` for one who is there in person.
+fn highest_scope(principal: &Principal) -> Option<Scope> {
+    match principal {
+        Principal::Token(token) => Some(token.scopes.iter().copied().max().unwrap_or(Scope::Read)),
+        Principal::Session(_) | Principal::Anonymous => None,
+    }
+}
+
+/// The role that counts. An administrator of the instance can do everything on
+/// it, but a token for reading or pushing must not open doors that its owner
+/// would open knowingly.
+fn effective_role(principal: &Principal, role: Option<Role>) -> Option<Role> {
+    let knowingly = highest_scope(principal).is_none_or(|scope| scope == Scope::Admin);
+    let administrates = principal.user().is_some_and(|user| user.instance_admin);
+    if administrates && knowingly { Some(Role::Owner) } else { role }
+}
+
+/// Decides.
+#[must_use]
+pub fn allowed(principal: &Principal, action: Action, resource: &Resource) -> Decision {
+    let Some(user) = principal.user() else { return Decision::SignIn };
+    if !fits(action, resource) {
+        return Decision::Hide;
+    }
+    // First: whether the principal may see the resource at all.
+    let scope = highest_scope(principal);
+    if let Principal::Token(token) = principal
+        && let Some(only) = token.project
+        && !matches!(resource, Resource::Project { id, .. } if *id == only)
+    {
+        return Decision::Hide;
+    }
+    match *resource {
+        Resource::Instance => {
+            if action == Action::AdministrateInstance && !user.instance_admin {
+                return Decision::Deny("only an administrator of this instance may do this");
+            }
+        }
+        Resource::Account { user: owner } => {
+            if owner != user.id {
+                return Decision::Hide;
+            }
+        }
+        Resource::Org { role, .. } | Resource::Project { role, .. } => {
+            let Some(role) = effective_role(principal, role) else { return Decision::Hide };
+            match lowest_role(action) {
+                Some(lowest) if role >= lowest => {}
+                Some(Role::Owner) => return Decision::Deny("only an owner of the organisation may do this"),
+                Some(Role::Admin) => {
+                    return Decision::Deny("only an admin or owner of the organisation may do this");
+                }
+                _ => return Decision::Deny("a viewer of the organisation may not do this; ask an admin"),
+            }
+        }
+    }
+    // Then: whether it is the right kind of principal for this.
+    match (scope, lowest_scope(action)) {
+        (None, _) => Decision::Allow,
+        (Some(_), None) => Decision::Deny("no token may do this; sign in with a browser"),
+        (Some(scope), Some(lowest)) if scope >= lowest => Decision::Allow,
+        (Some(_), Some(Scope::Admin)) => Decision::Deny("this takes a token with the scope `admin`"),
+        (Some(_), Some(_)) => Decision::Deny("this takes a token with the scope `write`"),
+    }
+}
+
+/// Insists on it.
+///
+/// # Errors
+/// When the answer is no.
+pub fn require(principal: &Principal, action: Action, resource: &Resource) -> Result<(), Refusal> {
+    match allowed(principal, action, resource) {
+        Decision::Allow => Ok(()),
+        Decision::SignIn => Err(Refusal::Unauthenticated),
+        Decision::Deny(reason) => Err(Refusal::Forbidden(reason.to_owned())),
+        Decision::Hide => Err(Refusal::NotFound),
+    }
+}
+
+/// Insists that somebody who manages members, with the role `own`, gives or
+/// takes no role above it: an admin who could make an owner would be one.
+///
+/// # Errors
+/// When `other` is above.
+pub fn require_rank(principal: &Principal, own: Option<Role>, other: Role) -> Result<(), Refusal> {
+    if effective_role(principal, own).is_some_and(|own| own >= other) {
+        Ok(())
+    } else {
+        Err(Refusal::Forbidden(format!("only an {other} of the organisation may give or take this role")))
+    }
+}
+
+/// What it takes to remove a member: managing members, or, for a person who is
+/// there, being that member. Whoever may come in may leave.
+#[must_use]
+pub fn to_remove_member(principal: &Principal, member: UserId) -> Action {
+    let oneself = matches!(principal, Principal::Session(session) if session.user.id == member);
+    if oneself { Action::ReadOrg } else { Action::ManageMembers }
+}
+
+/// Everything that the principal may do to the resource, for pages that show
+/// or hide buttons.
+#[must_use]
+pub fn all_allowed(principal: &Principal, resource: &Resource) -> Vec<Action> {
+    let may = |action: &Action| allowed(principal, *action, resource) == Decision::Allow;
+    Action::ALL.iter().copied().filter(may).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Organisations and their members.
+//!
+//! [`find_for`] is the only way to get at an organisation on somebody's behalf:
+//! it asks [`crate::access`] first, and what it hands out cannot be made
+//! otherwise.
+
+mod members;
+mod store;
+
+use devenv_cloud_api::{
+    ids::{OrgId, ProjectId, UserId},
+    names::Slug,
+    orgs::{CreateOrg, Org, UpdateOrg},
+    permissions::{Action, Role},
+};
+
+pub use members::{add_member, change_role, list_members, remove_member};
+pub use store::OrgRow;
+
+use crate::{
+    access::{self, Resource},
+    app::AppParts,
+    db::DbError,
+    identity::{Principal, check_name},
+    refusal::Refusal,
+};
+
+/// An organisation, found for a principal who may do to it what was asked for.
+#[derive(Clone, Debug)]
+pub struct OrgAccess {
+    /// The organisation.
+    pub org: OrgRow,
+    /// The principal's role in it; none for an administrator of the instance who is no member.
+    pub role: Option<Role>,
+    principal: Principal,
+}
+
+impl OrgAccess {
+    /// The organisation as a resource of [`crate::access`].
+    #[must_use]
+    pub const fn resource(&self) -> Resource {
+        Resource::Org { id: self.org.id, role: self.role }
+    }
+
+    /// The organisation as the API shows it.
+    #[must_use]
+    pub fn show(self) -> Org {
+        let allowed = access::all_allowed(&self.principal, &self.resource());
+        let OrgRow { id, slug, display_name, created_at } = self.org;
+        Org { id, slug, display_name, created_at, role: self.role, allowed }
+    }
+}
+
+/// The organisation with this name, if the principal may do `action` to it. A
+/// name that cannot be one leads nowhere, as one that is not there.
+///
+/// # Errors
+/// When there is none, or the principal may not.
+pub async fn find_for(
+    app: &AppParts,
+    principal: &Principal,
+    slug: &str,
+    action: Action,
+) -> Result<OrgAccess, Refusal> {
+    // Nobody learns anything by how long the look-up takes.
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let slug: Slug = slug.parse().map_err(|_| Refusal::NotFound)?;
+    let (org, role) = store::find(&app.db, &slug, user).await?.ok_or(Refusal::NotFound)?;
+    let access = OrgAccess { org, role, principal: principal.clone() };
+    access::require(principal, action, &access.resource())?;
+    Ok(access)
+}
+
+/// The organisations that the principal is a member of, by name, after `after`.
+///
+/// # Errors
+/// When the principal is nobody, or the database says no.
+pub async fn list(
+    app: &AppParts,
+    principal: &Principal,
+    after: Option<Slug>,
+    limit: u32,
+) -> Result<Vec<Org>, Refusal> {
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let rows = store::list_for(&app.db, user, after, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(org, role)| OrgAccess { org, role: Some(role), principal: principal.clone() })
+        .filter(|access| access::require(principal, Action::ReadOrg, &access.resource()).is_ok())
+        .map(OrgAccess::show)
+        .collect())
+}
+
+/// Creates an organisation, with its creator as owner.
+///
+/// # Errors
+/// When the name is taken, or the principal may not.
+pub async fn create(app: &AppParts, principal: &Principal, wanted: CreateOrg) -> Result<Org, Refusal> {
+    access::require(principal, Action::CreateOrg, &Resource::Instance)?;
+    let Some(owner) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let CreateOrg { slug, display_name } = wanted;
+    if slug.is_reserved() {
+        return Err(Refusal::field("slug", format!("`{slug}` is a name that the application itself uses")));
+    }
+    let display_name = display_name.unwrap_or_else(|| slug.to_string()).trim().to_owned();
+    check_name(&display_name).map_err(|why| Refusal::field("display_name", why))?;
+    let now = app.clock.now();
+    let org = OrgRow { id: OrgId(app.random.id(now)), slug, display_name, created_at: now };
+    let mut tx = app.db.begin().await?;
+    match store::insert(&mut tx, &org).await {
+        Err(DbError::Taken(_)) => {
+            return Err(Refusal::field("slug", format!("the name `{}` is taken", org.slug)));
+        }
+        other => other?,
+    }
+    store::put_member(&mut tx, org.id, owner, Role::Owner, now).await?;
+    tx.commit().await?;
+    tracing::info!(org = %org.slug, user = %owner, "organisation created");
+    Ok(OrgAccess { org, role: Some(Role::Owner), principal: principal.clone() }.show())
+}
+
+/// Changes an organisation that was found for [`Action::UpdateOrg`].
+///
+/// # Errors
+/// When a field makes no sense.
+pub async fn update(app: &AppParts, mut access: OrgAccess, change: UpdateOrg) -> Result<Org, Refusal> {
+    if let Some(name) = change.display_name {
+        let name = name.trim();
+        check_name(name).map_err(|why| Refusal::field("display_name", why))?;
+        store::rename(&app.db, access.org.id, name).await?;
+        name.clone_into(&mut access.org.display_name);
+    }
+    Ok(access.show())
+}
+
+/// Deletes an organisation that was found for [`Action::DeleteOrg`], with its
+/// projects. Returns those, whose repositories are still to be thrown away.
+///
+/// # Errors
+/// When the database says no.
+pub async fn delete(app: &AppParts, access: OrgAccess) -> Result<Vec<ProjectId>, Refusal> {
+    let mut tx = app.db.begin().await?;
+    let projects = store::projects_of(&mut tx, access.org.id).await?;
+    store::delete(&mut tx, access.org.id).await?;
+    tx.commit().await?;
+    tracing::info!(org = %access.org.slug, user = ?access.principal.user_id(), "organisation deleted");
+    Ok(projects)
+}
+
+/// The role of somebody in an organisation.
+///
+/// # Errors
+/// When the database says no.
+pub async fn role_of(app: &AppParts, org: OrgId, user: UserId) -> Result<Option<Role>, DbError> {
+    store::role_of(&app.db, org, user).await
+}

@@ -1,0 +1,237 @@
+//! Projects: a repository, its settings, and the runs made of it.
+//!
+//! [`find_for`] is the only way to get at a project on somebody's behalf: it
+//! asks [`crate::access`] first, and what it hands out cannot be made otherwise.
+
+mod settings;
+mod store;
+
+use devenv_cloud_api::{
+    ids::ProjectId,
+    names::Slug,
+    orgs::{CreateProject, Project, ProjectSettings, UpdateProject},
+    permissions::{Action, Role},
+    runs::RunSummary,
+};
+
+pub use settings::check as check_settings;
+pub use store::{ProjectRow, find_by_id};
+
+use crate::{
+    access::{self, Resource},
+    app::AppParts,
+    db::DbError,
+    forge,
+    identity::{Principal, User},
+    orgs::{OrgAccess, OrgRow},
+    refusal::{Fields, Refusal},
+};
+
+/// A project, found for a principal who may do to it what was asked for.
+#[derive(Clone, Debug)]
+pub struct ProjectAccess {
+    /// The project.
+    pub project: ProjectRow,
+    /// Its organisation.
+    pub org: OrgRow,
+    /// The principal's role in the organisation; none for an administrator of the instance who is no member.
+    pub role: Option<Role>,
+    principal: Principal,
+}
+
+impl ProjectAccess {
+    /// The project as a resource of [`crate::access`].
+    #[must_use]
+    pub const fn resource(&self) -> Resource {
+        Resource::Project { id: self.project.id, role: self.role }
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The person who asks or is acted for.
+    #[must_use]
+    pub const fn user(&self) -> Option<&User> {
+        self.principal.user()
+    }
+
+    /// Whether the principal may also do this.
+    #[must_use]
+    pub fn allows(&self, action: Action) -> bool {
+        access::allowed(&self.principal, action, &self.resource()) == access::Decision::Allow
+    }
+
+    /// The project's name with the organisation's, as people write it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.org.slug, self.project.slug)
+    }
+
+    /// The project as the API shows it.
+    #[must_use]
+    pub fn show(self, app: &AppParts, latest_run: Option<RunSummary>) -> Project {
+        let allowed = access::all_allowed(&self.principal, &self.resource());
+        let ProjectRow { id, slug, description, settings, created_at, .. } = self.project;
+        Project {
+            id,
+            clone_url: app.url(&format!("/{}/{slug}.git", self.org.slug)),
+            org: self.org.slug,
+            slug,
+            description,
+            settings,
+            created_at,
+            latest_run,
+            allowed,
+        }
+    }
+}
+
+/// The project with these names, if the principal may do `action` to it. Names
+/// that cannot be any lead nowhere, as ones that are not there.
+///
+/// # Errors
+/// When there is none, or the principal may not.
+pub async fn find_for(
+    app: &AppParts,
+    principal: &Principal,
+    org: &str,
+    project: &str,
+    action: Action,
+) -> Result<ProjectAccess, Refusal> {
+    // Nobody learns anything by how long the look-up takes.
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let org: Slug = org.parse().map_err(|_| Refusal::NotFound)?;
+    let project: Slug = project.parse().map_err(|_| Refusal::NotFound)?;
+    let found = store::find(&app.db, &org, &project, user).await?;
+    let (project, org, role) = found.ok_or(Refusal::NotFound)?;
+    let access = ProjectAccess { project, org, role, principal: principal.clone() };
+    access::require(principal, action, &access.resource())?;
+    Ok(access)
+}
+
+/// The projects of an organisation, by name, after `after`.
+///
+/// # Errors
+/// When the database says no.
+pub async fn list(
+    app: &AppParts,
+    principal: &Principal,
+    org: &OrgAccess,
+    after: Option<Slug>,
+    limit: u32,
+) -> Result<Vec<Project>, DbError> {
+    let rows = store::list(&app.db, org.org.id, after, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(project, latest_run)| {
+            let (org, role, principal) = (org.org.clone(), org.role, principal.clone());
+            ProjectAccess { project, org, role, principal }.show(app, latest_run)
+        })
+        .collect())
+}
+
+/// Reads a project's newest run and shows the project with it.
+///
+/// # Errors
+/// When the database says no.
+pub async fn show(app: &AppParts, access: ProjectAccess) -> Result<Project, DbError> {
+    let latest_run = store::latest_run(&app.db, access.project.id).await?;
+    Ok(access.show(app, latest_run))
+}
+
+/// Creates a project with an empty repository, in an organisation that was
+/// found for [`Action::CreateProject`].
+///
+/// # Errors
+/// When the name is taken, a setting makes no sense, or git says no.
+pub async fn create(
+    app: &AppParts,
+    principal: &Principal,
+    org: &OrgAccess,
+    wanted: CreateProject,
+) -> Result<Project, Refusal> {
+    let CreateProject { slug, description, settings } = wanted;
+    check(&description, &settings)?;
+    let now = app.clock.now();
+    let id = ProjectId(app.random.id(now));
+    let project = ProjectRow { id, org_id: org.org.id, slug, description, settings, created_at: now };
+    // The repository comes first: a crash between the two leaves an empty
+    // directory that nobody refers to (see `remove_orphans_once`), and not a
+    // project that cannot be pushed to.
+    forge::create_repository(app, id, &project.settings.default_branch)
+        .await
+        .map_err(|e| Refusal::Failed(anyhow::Error::new(e).context("cannot create the repository")))?;
+    if let Err(error) = store::insert(&app.db, &project).await {
+        discard(app, id).await;
+        return Err(match error {
+            DbError::Taken(_) => Refusal::field("slug", format!("the name `{}` is taken", project.slug)),
+            DbError::Dangling(_) => Refusal::NotFound,
+            other => other.into(),
+        });
+    }
+    tracing::info!(org = %org.org.slug, project = %project.slug, user = ?principal.user_id(), "project created");
+    let access =
+        ProjectAccess { project, org: org.org.clone(), role: org.role, principal: principal.clone() };
+    Ok(access.show(app, None))
+}
+
+/// Changes a project that was found for [`Action::UpdateProject`].
+///
+/// # Errors
+/// When a field makes no sense.
+pub async fn update(
+    app: &AppParts,
+    mut access: ProjectAccess,
+    change: UpdateProject,
+) -> Result<Project, Refusal> {
+    let UpdateProject { description, settings } = change;
+    let before = access.project.settings.default_branch.clone();
+    let project = &mut access.project;
+    if let Some(description) = description {
+        project.description = description;
+    }
+    if let Some(settings) = settings {
+        project.settings = settings;
+    }
+    check(&project.description, &project.settings)?;
+    store::update(&app.db, project).await?;
+    if project.settings.default_branch != before {
+        forge::set_default_branch(app, project.id, &project.settings.default_branch)
+            .await
+            .map_err(|e| Refusal::Failed(e.into()))?;
+    }
+    Ok(show(app, access).await?)
+}
+
+/// Deletes a project that was found for [`Action::DeleteProject`], with all
+/// that it has.
+///
+/// # Errors
+/// When the database says no.
+pub async fn delete(app: &AppParts, access: ProjectAccess) -> Result<(), Refusal> {
+    store::delete(&app.db, access.project.id).await?;
+    tracing::info!(project = access.full_name(), user = ?access.principal.user_id(), "project deleted");
+    discard(app, access.project.id).await;
+    Ok(())
+}
+
+/// Throws away what a project that is no more had on the disk. It is gone for
+/// everybody already, so a disk that says no is for the log, and for
+/// [`remove_orphans_once`] to try again.
+pub async fn discard(app: &AppParts, id: ProjectId) {
+    if let Err(error) = forge::delete_repository(app, id).await {
+        tracing::error!(project = %id, %error, "the repository of a deleted project is still there");
+    }
+}
+
+fn check(description: &str, settings: &ProjectSettings) -> Result<(), Refusal> {
+    let mut fields = Fields::default();
+    if description.chars().count() > 200 || description.chars().any(char::is_control) {
+        fields.refuse("description", "a description is one line of at most 200 characters");
+    }
+    settings::check(settings, &mut fields);
+    fields.done()
+}

@@ -1,0 +1,159 @@
+//! Signing in and out with plain HTML forms, for when there is no JavaScript.
+//! They do what the API does, and answer with a redirect.
+
+use axum::{
+    Form, Router,
+    extract::{FromRequest, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use devenv_cloud_api::accounts::{AuthMethod, Setup, SignIn};
+use serde::{Deserialize, de::DeserializeOwned};
+use tower_sessions::Session;
+
+use super::{
+    ApiError,
+    extract::{Browser, Origin},
+};
+use crate::{app::App, identity};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/sign-in", post(sign_in))
+        .route("/sign-out", post(sign_out))
+        .route("/setup", post(set_up))
+}
+
+#[derive(Deserialize)]
+struct SignInForm {
+    email: String,
+    password: String,
+    #[serde(default)]
+    return_to: String,
+}
+
+/// A form's fields. What is no such form is nothing that a person filled in.
+struct Fields<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Fields<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let Form(fields) = Form::<T>::from_request(request, app)
+            .await
+            .map_err(|rejection| ApiError::Invalid(rejection.body_text()))?;
+        Ok(Self(fields))
+    }
+}
+
+async fn sign_in(
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    Fields(form): Fields<SignInForm>,
+) -> Response {
+    let SignInForm { email, password, return_to } = form;
+    match identity::sign_in(&app, &browser, SignIn { email, password }, &origin).await {
+        Ok(_) => see(own_path(&return_to).unwrap_or("/")),
+        Err(refusal) => back("/sign-in", &refusal.into(), &[("return_to", own_path(&return_to))]),
+    }
+}
+
+async fn sign_out(Browser(browser): Browser) -> Result<Response, ApiError> {
+    end(&browser).await?;
+    Ok(see("/sign-in"))
+}
+
+async fn set_up(
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    Fields(form): Fields<Setup>,
+) -> Response {
+    let token = form.token.clone();
+    let result = async {
+        let user = identity::set_up(&app, form).await?;
+        identity::begin_session(&app, &browser, &user, vec![AuthMethod::Password], &origin).await
+    };
+    match result.await {
+        Ok(_) => see("/"),
+        Err(refusal) => back("/setup", &refusal.into(), &[("token", Some(&token))]),
+    }
+}
+
+/// Ends the browser's session, in the database too.
+///
+/// # Errors
+/// When the database says no: then the session lives, and the person must know.
+pub(super) async fn end(browser: &Session) -> Result<(), ApiError> {
+    browser.flush().await.map_err(|e| ApiError::Internal(e.into()))
+}
+
+fn see(path: &str) -> Response {
+    match HeaderValue::from_str(path) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
+        Err(e) => ApiError::Internal(e.into()).into_response(),
+    }
+}
+
+/// Back to the form, with the kind of problem and what must not get lost. Never
+/// with what was typed.
+fn back(path: &str, error: &ApiError, keep: &[(&str, Option<&str>)]) -> Response {
+    if let ApiError::Internal(source) | ApiError::Unavailable(source) = error {
+        tracing::error!(error = format!("{source:#}"), "request failed");
+    }
+    let problem = error.problem();
+    let only_password = !problem.errors.is_empty() && problem.errors.iter().all(|e| e.field == "password");
+    let kind = if only_password { "weak-password" } else { problem.kind.as_str() };
+    let query: Vec<(&str, &str)> = [("problem", Some(kind))]
+        .iter()
+        .chain(keep)
+        .filter_map(|(name, value)| Some((*name, (*value)?)))
+        .collect();
+    match serde_urlencoded::to_string(query) {
+        Ok(query) => see(&format!("{path}?{query}")),
+        Err(e) => ApiError::Internal(e.into()).into_response(),
+    }
+}
+
+/// The path, if it leads nowhere but into this application: a sign-in page that
+/// sends people elsewhere afterwards is a gift to impostors.
+fn own_path(path: &str) -> Option<&str> {
+    let mut chars = path.chars();
+    let own = chars.next() == Some('/')
+        && !matches!(chars.next(), Some('/' | '\\'))
+        // Browsers drop control characters, and read a backslash as a slash.
+        && !path.chars().any(|c| c.is_control() || c == '\\')
+        && path.len() <= 2048
+        && path.is_ascii();
+    own.then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_path;
+
+    #[test]
+    fn only_paths_of_our_own_are_returned_to() {
+        for good in ["/", "/acme", "/acme/web/runs/42?tab=log#L1", "/a//b", "/?x=https://example.com"] {
+            assert_eq!(own_path(good), Some(good));
+        }
+        for bad in [
+            "",
+            "acme",
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "/a\\b",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "javascript:alert(1)",
+            " /",
+            "/ü",
+        ] {
+            assert_eq!(own_path(bad), None, "{bad:?}");
+        }
+    }
+}
