@@ -1,18 +1,26 @@
 //! Turning `devenv.nix` into something that can be run.
 //!
 //! There are two ways, and both end in the same records: where the image has the `devenv` command,
-//! `Devenv` lets it do the work and reads its activity; where it has none,
+//! [`Devenv`] lets it do the work and reads its activity; where it has none,
 //! [`Builtin`] evaluates a documented subset with plain Nix.
 
 mod builtin;
 mod configuration;
+mod devenv;
 pub mod location;
 pub mod nix_log;
+pub mod trace;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub use builtin::Builtin;
 pub use configuration::{Configuration, Hook, Missing, Output, Process, Script, Task};
+pub use devenv::Devenv;
 
 use crate::{
     command::{Ended, Launch, StartError},
@@ -46,8 +54,20 @@ pub trait Plan: Send {
 
 /// The evaluator for this image.
 #[must_use]
-pub fn choose(_context: &Context) -> Box<dyn Evaluator> {
-    Box::new(Builtin)
+pub fn choose(context: &Context) -> Box<dyn Evaluator> {
+    match find_program(context, "devenv") {
+        Some(program) => Box::new(Devenv::new(program)),
+        None => Box::new(Builtin),
+    }
+}
+
+/// Looks a program up in the job's PATH.
+fn find_program(context: &Context, name: &str) -> Option<PathBuf> {
+    let path = context.world.env.get("PATH")?;
+    let mut files = path.split(':').map(|folder| Path::new(folder).join(name));
+    files.find(|file| {
+        fs::metadata(file).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    })
 }
 
 /// What a run of Nix left.

@@ -13,8 +13,8 @@ use std::{
 
 use devenv_cloud_guest::{
     protocol::{
-        Finished, GuestMessage, HostMessage, Job, Level, Outcome, Prepare, Record, Stream, read_hello,
-        read_message, write_hello, write_message,
+        Finished, GuestMessage, HostMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stream,
+        read_hello, read_message, write_hello, write_message,
     },
     session,
     world::World,
@@ -335,4 +335,10 @@ impl Trace {
         });
         messages.collect()
     }
+}
+
+/// What a span is about.
+pub(crate) fn kind(trace: &Trace, span: &str) -> SpanKind {
+    let Record::SpanOpened { kind, .. } = &trace.records[trace.when(span).0] else { unreachable!() };
+    *kind
 }

@@ -9,6 +9,7 @@
 
 mod cancellation;
 mod checkout;
+mod devenv;
 mod evaluation;
 mod host;
 mod order;
