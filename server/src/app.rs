@@ -30,6 +30,12 @@ pub struct AppParts {
     pub objects: Arc<dyn ObjectStore>,
     /// What is known about people while the server runs.
     pub identity: crate::identity::Identity,
+    /// This server's name among those that share the database; the same after a restart.
+    pub instance: String,
+    /// What the git remote remembers.
+    pub forge: crate::forge::Forge,
+    /// What telemetry remembers.
+    pub telemetry: crate::telemetry::Telemetry,
     /// What is counted for `/metrics`.
     pub metrics: crate::metrics::Metrics,
     /// Cancelled when the server stops: background loops end, live streams close.

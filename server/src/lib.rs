@@ -13,6 +13,8 @@ pub mod metrics;
 pub mod orgs;
 pub mod projects;
 pub mod refusal;
+pub mod runs;
 pub mod serve;
+mod sync;
 pub mod telemetry;
 pub mod web;

@@ -68,7 +68,9 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let db = Db::connect(config.database.url.reveal()).await?;
     let objects = config.server.state_dir.join("objects");
     std::fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
-    let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false);
+    let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false).with_fsync(true);
+    let instance = crate::runs::instance_id(&config.server.state_dir, &random)
+        .context("cannot write the server's name")?;
     let identity = Identity::new(&config, &clock);
     Ok(Arc::new(AppParts {
         config,
@@ -77,6 +79,9 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
         clock,
         random,
         objects: Arc::new(objects),
+        instance,
+        forge: crate::forge::Forge::default(),
+        telemetry: crate::telemetry::Telemetry::default(),
         metrics: Metrics::new()?,
         shutdown: CancellationToken::new(),
     }))

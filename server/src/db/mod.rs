@@ -25,5 +25,6 @@ pub use column::Column;
 pub use migrate::MigrationError;
 pub use notify::{Topic, Wakeups};
 pub use pool::{Db, DbError, Engine, Tx};
-pub use query::{Query, Row, Target, query};
+pub(crate) use query::skipping_locked;
+pub use query::{Query, Row, Target, query, query_in_two_words};
 pub use value::Value;

@@ -14,14 +14,33 @@ use super::{
 #[derive(Debug)]
 pub struct Query {
     sql: &'static str,
+    /// Where PostgreSQL needs other words.
+    postgres: Option<&'static str>,
     values: Vec<Value>,
 }
 
 /// A statement that both engines understand, with parameters `$1`, `$2`, ….
 #[must_use]
 pub const fn query(sql: &'static str) -> Query {
-    Query { sql, values: Vec::new() }
+    Query { sql, postgres: None, values: Vec::new() }
 }
+
+/// A statement for which PostgreSQL needs other words than SQLite. See
+/// [`skipping_locked!`](crate::db::skipping_locked), which is the only reason for it.
+#[must_use]
+pub const fn query_in_two_words(sqlite: &'static str, postgres: &'static str) -> Query {
+    Query { sql: sqlite, postgres: Some(postgres), values: Vec::new() }
+}
+
+/// A SELECT that locks the rows it gives until the transaction ends, and passes
+/// over rows that others have locked. On SQLite a transaction that may write
+/// excludes all others anyway.
+macro_rules! skipping_locked {
+    ($sql:literal) => {
+        $crate::db::query_in_two_words($sql, concat!($sql, " FOR UPDATE SKIP LOCKED"))
+    };
+}
+pub(crate) use skipping_locked;
 
 /// A row of an answer.
 #[derive(Debug)]
@@ -70,7 +89,8 @@ impl<'a> From<&'a mut Tx> for Target<'a> {
 macro_rules! on_engine {
     ($self:ident, $target:expr, |$q:ident, $e:ident| $body:expr, $sqlite:path, $postgres:path) => {{
         let reads = $self.reads();
-        let Query { sql, values } = $self;
+        let Query { sql, postgres, values } = $self;
+        let postgres = postgres.unwrap_or(sql);
         match $target {
             Target::Db(db) => match &db.pools {
                 Pools::Sqlite { read, write } => {
@@ -79,7 +99,7 @@ macro_rules! on_engine {
                     $sqlite($body)
                 }
                 Pools::Postgres(pool) => {
-                    let $q = sqlx::query_with(sql, postgres_arguments(values)?);
+                    let $q = sqlx::query_with(postgres, postgres_arguments(values)?);
                     let $e = pool;
                     $postgres($body)
                 }
@@ -91,7 +111,7 @@ macro_rules! on_engine {
                     $sqlite($body)
                 }
                 TxInner::Postgres(tx) => {
-                    let $q = sqlx::query_with(sql, postgres_arguments(values)?);
+                    let $q = sqlx::query_with(postgres, postgres_arguments(values)?);
                     let $e = &mut **tx;
                     $postgres($body)
                 }

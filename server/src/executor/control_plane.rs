@@ -59,6 +59,8 @@ pub struct Assignment {
     pub cloud: serde_json::Value,
     /// Environment of every command.
     pub env: BTreeMap<String, String>,
+    /// Attributes of the job's span, in OpenTelemetry's vocabulary.
+    pub attributes: BTreeMap<String, String>,
     /// When the attempt was put into the queue: the start of its `job` and `queue` spans.
     pub queued_at: Timestamp,
     /// The limits of its machine.

@@ -21,6 +21,11 @@ const CONFIG: &[(&str, &str)] = &[
     ("receive.advertisePushOptions", "true"),
     ("receive.denyCurrentBranch", "ignore"),
     ("receive.denyDeleteCurrent", "ignore"),
+    // Branches, tags and notes are people's; any other name may be ours one day.
+    ("receive.hideRefs", "refs"),
+    ("receive.hideRefs", "!refs/heads"),
+    ("receive.hideRefs", "!refs/tags"),
+    ("receive.hideRefs", "!refs/notes"),
     // A push of half a gigabyte shall not be half a million loose files.
     ("receive.unpackLimit", "1000"),
     ("uploadpack.allowFilter", "true"),

@@ -192,3 +192,18 @@ pub(super) async fn run(
         Err(ForgeError::Git { command: name, message })
     }
 }
+
+/// What these refs point at, by name; those that are not there are left out.
+pub(super) async fn objects_of(
+    repository: &Repository,
+    names: impl Iterator<Item = &str>,
+) -> Result<std::collections::HashMap<String, String>, ForgeError> {
+    let mut command = git::command(&repository.path, &[]);
+    command.args(["for-each-ref", "--format=%(refname) %(objectname)"]).args(names);
+    let output = run("for-each-ref", command).await?;
+    Ok(String::from_utf8_lossy(&output)
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, object)| (name.to_owned(), object.to_owned()))
+        .collect())
+}

@@ -15,3 +15,5 @@ mod support;
 
 mod accounts;
 mod health;
+mod runs;
+mod telemetry;

@@ -4,6 +4,7 @@ mod app;
 mod database;
 mod http;
 mod people;
+pub mod work;
 
 pub use app::TestApp;
 pub use database::{Engine, run};
