@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     io::{self, Read},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
@@ -80,12 +80,10 @@ impl Launch {
             .stdin(if self.input { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Some(user) = &world.user {
-            command.uid(user.uid).gid(user.gid);
-        }
         kernel::isolate(
             &mut command,
             cgroup.as_ref().map(|group| group.entrance()).transpose().map_err(failed)?,
+            world.user,
         );
         let (child, registration) = canceller.start(|| {
             let child = command.spawn().map_err(failed)?;

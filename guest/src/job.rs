@@ -72,8 +72,8 @@ pub fn run(context: &Context, source: mpsc::Receiver<Vec<u8>>) -> Finished {
     let end = steps(context, source).err();
     // Whatever went wrong after a cancellation went wrong because of it.
     let end = end.map(|end| if context.canceller.is_cancelled() { End::cancelled() } else { end });
-    let (outcome, reason, exit_status) =
-        end.map_or((Outcome::Success, String::new(), None), |end| (end.outcome, end.reason, end.exit_status));
+    let (outcome, reason, exit_status) = end
+        .map_or((Outcome::Success, String::new(), Some(0)), |end| (end.outcome, end.reason, end.exit_status));
     Finished { outcome, reason, exit_status, dropped_lines: 0 }
 }
 

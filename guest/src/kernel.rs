@@ -12,7 +12,10 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags},
     ioctl::{self, NoArg, Opcode, Setter},
+    process::{Gid, Uid},
 };
+
+use crate::world::User;
 
 /// `RNDADDENTROPY`, linux/random.h: `_IOW('R', 0x03, int[2])`.
 const RNDADDENTROPY: Opcode = 0x4008_5203;
@@ -22,11 +25,11 @@ const RNDRESEEDCRNG: Opcode = 0x5207;
 const SIOCSIFFLAGS: Opcode = 0x8914;
 
 /// Lets the command begin a session of its own, in the control group whose
-/// `cgroup.procs` is given.
+/// `cgroup.procs` is given, as the user that is given.
 ///
-/// This happens after the change of user: the kernel judges the move by who
-/// opened `procs`.
-pub(crate) fn isolate(command: &mut Command, procs: Option<File>) {
+/// The user is changed last and here: after it, the process may not write to
+/// its own `oom_score_adj` any more.
+pub(crate) fn isolate(command: &mut Command, procs: Option<File>, user: Option<User>) {
     let enter = move || {
         rustix::process::setsid()?;
         if let Some(procs) = &procs {
@@ -34,6 +37,12 @@ pub(crate) fn isolate(command: &mut Command, procs: Option<File>) {
             // The session may not be killed for want of memory, its children may.
             let score = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY, Mode::empty())?;
             rustix::io::write(score, b"0")?;
+        }
+        if let Some(User { uid, gid }) = user {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::thread::set_thread_groups(&[])?;
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         }
         Ok(())
     };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The user that runs every job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
     /// The numeric id.
     pub uid: u32,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::{BuildOptions, Image, build, list, newest};
-use crate::{clock::Clock, config::Config};
+use crate::{clock::Clock, config::Config, executor};
 
 /// The subcommands of `devenv-cloud image`.
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,9 @@ pub enum ImageCommand {
     List,
     /// Read every file of every image again and compare it with its manifest.
     Verify,
+    /// Start a machine and say how long it took; with a repository, execute its
+    /// commit at HEAD and print what happens.
+    Try(executor::Trial),
 }
 
 /// Does what was asked for.
@@ -58,6 +61,7 @@ pub async fn run(command: ImageCommand, config: &Config) -> anyhow::Result<()> {
                 println!("{} is whole", image.id);
             }
         }
+        ImageCommand::Try(trial) => executor::run_trial(trial, config).await?,
     }
     Ok(())
 }

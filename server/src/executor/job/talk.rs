@@ -1,0 +1,207 @@
+//! Talking to the guest: getting it ready, telling it its job, hearing what
+//! comes of it.
+
+use std::time::Duration;
+
+use devenv_cloud_guest::protocol::{self, FrameError, GuestMessage, HostMessage, Job, Prepare, limits};
+use futures::StreamExt as _;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    Context, GRACE, JobError, SILENCE,
+    channel::{Frames, receive_hello, send, send_hello},
+    check::{Checker, Violation},
+    report::{ReportError, Reporter},
+};
+use crate::{
+    clock::{Clock, Random},
+    executor::{Assignment, ControlError, PackStream},
+};
+
+/// What the guest is told besides its job and its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    /// All records up to this one are durable.
+    pub(super) stored: u64,
+    /// Stop the job.
+    pub(super) cancel: bool,
+}
+
+/// Makes the machine one of its own, and waits until it is ready for its job.
+pub(super) async fn prepare(
+    clock: &Clock,
+    random: &Random,
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), JobError> {
+    send_hello(write).await?;
+    // Its word first: whatever is sent before waits until the guest has come
+    // up, and the time would be as old as that.
+    receive_hello(read).await?;
+    let time = clock.now().timestamp_nanos_opt().unwrap_or_default();
+    let prepare = HostMessage::Prepare(Prepare {
+        time_ns: u64::try_from(time).unwrap_or_default(),
+        entropy: random.bytes(),
+        machine_id: hex::encode(random.bytes::<16>()),
+    });
+    send(write, &prepare).await?;
+    match Frames::new(read).receive().await? {
+        GuestMessage::Ready => Ok(()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(message: &GuestMessage) -> JobError {
+    let what = match message {
+        GuestMessage::Ready => "said that it is ready in the middle of a job",
+        GuestMessage::Records { .. } => "sent records before it was ready",
+        GuestMessage::Finished(_) => "ended its job before it was ready",
+        GuestMessage::Alive => "said that it lives before it was ready",
+    };
+    JobError::Violation(Violation::new(what))
+}
+
+/// Hears the guest out: checks its records, stores them, and has them
+/// acknowledged, in this order and one frame at a time, so that a guest that
+/// is quicker than the store waits, and nothing piles up here.
+pub(super) async fn hear(
+    context: &Context,
+    read: impl AsyncRead + Unpin,
+    checker: &mut Checker,
+    reporter: &mut Reporter,
+    orders: &watch::Sender<Order>,
+) -> Result<protocol::Finished, JobError> {
+    let mut frames = Frames::new(read);
+    // What is known of the machine so far does not wait for its first word.
+    reporter.flush().await.map_err(JobError::Report)?;
+    loop {
+        // Only while we listen: a store that is slow is not the guest's silence.
+        let message = timeout(SILENCE, frames.receive()).await.map_err(|_| JobError::Silence)?;
+        match message? {
+            GuestMessage::Alive => {}
+            GuestMessage::Records { first, records } => {
+                let records = checker.records(first, records, context.clock.now())?;
+                reporter.push(records);
+                reporter.flush().await.map_err(JobError::Report)?;
+                orders.send_modify(|order| order.stored = checker.last());
+            }
+            GuestMessage::Finished(finished) => return Ok(finished),
+            GuestMessage::Ready => return Err(unexpected(&GuestMessage::Ready)),
+        }
+    }
+}
+
+/// Tells the guest its job, its source, and from then on what it is ordered.
+/// Completes only when something is wrong.
+pub(super) async fn tell(
+    context: &Context,
+    assignment: &Assignment,
+    mut write: impl AsyncWrite + Unpin,
+    mut orders: watch::Receiver<Order>,
+) -> JobError {
+    match tell_all(context, assignment, &mut write, &mut orders).await {
+        // Who hears knows why the channel broke.
+        Err(JobError::Gone) => std::future::pending().await,
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+async fn tell_all(
+    context: &Context,
+    assignment: &Assignment,
+    write: &mut (impl AsyncWrite + Unpin),
+    orders: &mut watch::Receiver<Order>,
+) -> Result<std::convert::Infallible, JobError> {
+    send(write, &HostMessage::Job(Box::new(job(assignment)?))).await?;
+    let mut told = Order::default();
+    let mut source = Some(source(context, assignment).await?);
+    loop {
+        let chunk = async {
+            match &mut source {
+                Some(source) => source.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            changed = orders.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+                let order = *orders.borrow_and_update();
+                if order.stored > told.stored {
+                    send(write, &HostMessage::Acknowledge(order.stored)).await?;
+                }
+                if order.cancel && !told.cancel {
+                    let grace_ms = u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX);
+                    send(write, &HostMessage::Cancel { grace_ms }).await?;
+                    // What is left of the source is of no use any more.
+                    source = None;
+                }
+                told = order;
+            }
+            chunk = chunk => match chunk {
+                Some(chunk) => {
+                    for part in chunk.map_err(source_error)?.chunks(limits::SOURCE_CHUNK) {
+                        send(write, &HostMessage::Source(part.to_vec())).await?;
+                    }
+                }
+                None => {
+                    send(write, &HostMessage::SourceEnd).await?;
+                    source = None;
+                }
+            },
+        }
+    }
+}
+
+fn job(assignment: &Assignment) -> Result<Job, JobError> {
+    let job = Job {
+        commit: assignment.commit.clone(),
+        git_ref: assignment.git_ref.clone(),
+        origin: assignment.origin.clone(),
+        platform: assignment.platform.clone(),
+        profiles: assignment.profiles.clone(),
+        cloud: assignment.cloud.to_string(),
+        env: assignment.env.clone(),
+        max_log_bytes: assignment.limits.log_bytes,
+        grace_ms: u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX),
+    };
+    // Said here, because it is not the machine's fault.
+    match protocol::encode(&job) {
+        Err(FrameError::TooLong(bytes)) => Err(JobError::Source(format!(
+            "the job's environment and settings have {bytes} bytes; the limit is {}",
+            limits::FRAME
+        ))),
+        _ => Ok(job),
+    }
+}
+
+/// How long the beginning of a source is asked for again and again.
+const SOURCE: Duration = Duration::from_secs(60);
+
+async fn source(context: &Context, assignment: &Assignment) -> Result<PackStream, JobError> {
+    let began = Instant::now();
+    loop {
+        match context.control.source(&assignment.lease).await {
+            Ok(source) => return Ok(source),
+            Err(ControlError::Unavailable(_)) if began.elapsed() < SOURCE => {
+                sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(source_error(error)),
+        }
+    }
+}
+
+fn source_error(error: ControlError) -> JobError {
+    match error {
+        ControlError::LeaseLost(_) => JobError::Report(ReportError::Lost),
+        ControlError::Source(words) => JobError::Source(words),
+        ControlError::Unavailable(cause) => JobError::Source(format!("cannot read the source: {cause:#}")),
+    }
+}

@@ -1,0 +1,95 @@
+//! The executor: claims work, as much as it has room for, and does it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Capacity, ControlPlane,
+    job::{self, Context},
+    machine::Machines,
+};
+use crate::clock::{Clock, Random};
+
+/// How long a control plane that failed is left alone.
+const REST: Duration = Duration::from_secs(2);
+
+/// How many jobs are done at once and how long a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecutorSettings {
+    /// Jobs at once.
+    pub slots: u32,
+    /// How long running jobs may take to end when the executor is stopped.
+    /// Those that do not are dropped: their leases lapse, and they are done
+    /// again, here or elsewhere.
+    pub drain: Duration,
+}
+
+/// Does jobs.
+pub struct Executor {
+    settings: ExecutorSettings,
+    capacity: Capacity,
+    context: Context,
+}
+
+impl Executor {
+    /// An executor that takes work from `control` and does it in `machines`.
+    #[must_use]
+    pub fn new(
+        settings: ExecutorSettings,
+        control: Arc<dyn ControlPlane>,
+        machines: Arc<dyn Machines>,
+        clock: Clock,
+        random: Random,
+    ) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let capacity = Capacity {
+            runner: format!("{host}-{}", std::process::id()),
+            platforms: vec!["x86_64-linux".to_owned()],
+        };
+        let stop = CancellationToken::new();
+        Self { settings, capacity, context: Context { control, machines, clock, random, stop } }
+    }
+
+    /// Works until `shutdown`, and then until running jobs have ended or the
+    /// time for that is over.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let slots = self.settings.slots.max(1);
+        tracing::info!(runner = self.capacity.runner, slots, "executing jobs");
+        let mut workers = JoinSet::new();
+        for _ in 0..slots {
+            workers.spawn(work(self.context.clone(), self.capacity.clone(), shutdown.clone()));
+        }
+        shutdown.cancelled().await;
+        let drained =
+            tokio::time::timeout(self.settings.drain, async { while workers.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!("running jobs are dropped; they will be done again");
+            self.context.stop.cancel();
+            while workers.join_next().await.is_some() {}
+        }
+    }
+}
+
+/// One slot: a job at a time.
+async fn work(context: Context, capacity: Capacity, shutdown: CancellationToken) {
+    loop {
+        let claimed = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            claimed = context.control.claim(&capacity) => claimed,
+        };
+        match claimed {
+            Ok(Some(assignment)) => job::execute(&context, assignment).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!("cannot claim work: {:#}", anyhow::Error::from(error));
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = sleep(REST) => {}
+                }
+            }
+        }
+    }
+}
