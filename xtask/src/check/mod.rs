@@ -79,7 +79,11 @@ fn clippy_browser_pages(layout: &Layout) -> Result<()> {
 }
 
 fn browser_test_types(layout: &Layout) -> Result<()> {
-    shell::run(Command::new("node_modules/.bin/tsc").arg("--noEmit").current_dir(layout.root.join("e2e")))
+    shell::run(
+        Command::new(node::program(layout)?)
+            .args(["node_modules/typescript/bin/tsc", "--noEmit"])
+            .current_dir(layout.root.join("e2e")),
+    )
 }
 
 fn deny(layout: &Layout) -> Result<()> {
