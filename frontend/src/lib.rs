@@ -1,1 +1,31 @@
+//! The pages of devenv-cloud: rendered on the server, hydrated in the browser.
+//!
+//! A page is a file in [`pages`], named like its route. It reads the API
+//! through one resource, shows the four states of that resource through
+//! [`components::load::Load`], and is made of [`components`]. It never knows
+//! how bytes travel: on the server a [`transport::Carrier`] calls the router
+//! in-process with the visitor's own cookie, in the browser it fetches.
 
+// The view macro nests one type per element.
+#![recursion_limit = "512"]
+
+pub mod app;
+pub mod browser;
+pub mod chart;
+pub mod components;
+pub mod context;
+pub mod failure;
+pub mod format;
+pub mod live;
+pub mod pages;
+pub mod transport;
+
+pub use app::document;
+
+/// Makes the server's HTML come alive. The browser calls it once, after the
+/// module is loaded.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    leptos::mount::hydrate_body(app::App);
+}

@@ -2,6 +2,7 @@
 //! description, so that the OpenAPI document cannot forget one.
 
 mod accounts;
+mod assets;
 mod describe;
 pub mod extract;
 mod forms;
@@ -9,6 +10,7 @@ mod health;
 mod idempotency;
 pub mod layers;
 mod orgs;
+mod pages;
 pub mod problem;
 mod projects;
 mod session_layer;
@@ -49,12 +51,16 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(session_layer::require_origin_with_cookie))
         .layer(session_layer::layer(&app));
+    // Pages call the API as it stands here, inside the other layers: a page view is one request.
+    let pages = pages::router(with_sessions.clone().with_state(app.clone()), app.clock.clone());
     let router = with_sessions
         .route(
             &format!("{}/openapi.json", devenv_cloud_api::PREFIX),
             axum::routing::get(async move || document),
         )
-        .merge(health::routes());
+        .merge(health::routes())
+        .merge(assets::routes())
+        .fallback_service(pages);
     layers::apply(router, &app).with_state(app)
 }
 

@@ -1,0 +1,10 @@
+//! The log: a million lines open at once, because only those in sight are in
+//! the page. Without a script the server's first window stands there as it is.
+
+pub mod ansi;
+pub mod store;
+pub mod view;
+pub mod window;
+
+pub use view::{Excerpt, LogPane};
+pub use window::{Begin, FIRST, Feed, Piece, fetch};

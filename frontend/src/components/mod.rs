@@ -1,0 +1,17 @@
+//! What pages are made of. A component does one thing and takes typed props;
+//! its look stands in the file of the same name in `style/`.
+
+pub mod annotations;
+pub mod bar;
+pub mod code;
+pub mod form;
+pub mod keys;
+pub mod load;
+pub mod log;
+pub mod page_head;
+pub mod run_rows;
+pub mod stages;
+pub mod state;
+pub mod tabs;
+pub mod time;
+pub mod tokens;

@@ -1,0 +1,64 @@
+//! `/{org}/-/members`: who is here. (`-` is no project's name.)
+
+use devenv_cloud_api::{
+    orgs::{Member, Org},
+    page::Page,
+};
+use leptos::prelude::*;
+
+use super::{org::tabs, param};
+use crate::{
+    components::{load::Load, page_head::PageHead, tabs::Tabs, time::Ago},
+    context::use_api,
+    failure::Failure,
+};
+
+/// The members' page.
+#[component]
+pub fn Members() -> impl IntoView {
+    let api = use_api();
+    let slug = param("org");
+    let resource = Resource::new(
+        move || slug.get(),
+        move |slug| {
+            let api = api.clone();
+            async move {
+                let org: Org = api.get(&format!("/orgs/{slug}")).await?;
+                let members: Page<Member> = api.get(&format!("/orgs/{slug}/members")).await?;
+                Ok::<_, Failure>((org, members))
+            }
+        },
+    );
+    view! {
+        <Load
+            resource
+            what="the members"
+            view=|(org, members): (Org, Page<Member>)| {
+                let tabs = tabs(&org, "members");
+                view! {
+                    <PageHead title=org.display_name.clone() window_title=format!("Members of {}", org.display_name) />
+                    <Tabs label="Organisation" tabs />
+                    <ul class="rows" aria-label="Members">
+                        {members
+                            .items
+                            .into_iter()
+                            .map(|member| {
+                                view! {
+                                    <li class="row member-row">
+                                        <span class="row-title clip">{member.name}</span>
+                                        <span class="muted clip">{member.email}</span>
+                                        <span class="row-end">{member.role.as_str()}</span>
+                                        <span class="muted">
+                                            "since " <Ago time=member.since />
+                                        </span>
+                                    </li>
+                                }
+                            })
+                            .collect_view()}
+                    </ul>
+                }
+                    .into_any()
+            }
+        />
+    }
+}

@@ -1,0 +1,115 @@
+//! Description, default branch, and what a machine gets.
+
+use devenv_cloud_api::orgs::{Project, ProjectSettings, UpdateProject};
+use leptos::prelude::*;
+
+use super::api_path;
+use crate::{
+    components::{
+        code::Code,
+        form::{ApiForm, Field, Submit},
+    },
+    context::use_api,
+    pages::home::invalid,
+};
+
+/// This section of the settings.
+#[component]
+pub fn General(project: Project) -> impl IntoView {
+    let api = use_api();
+    let settings = project.settings.clone();
+    let description = RwSignal::new(project.description.clone());
+    let branch = RwSignal::new(settings.default_branch.clone());
+    let [timeout, memory, cpus, disk] =
+        [settings.timeout_minutes, settings.memory_mib, settings.cpus, settings.disk_mib]
+            .map(|n| RwSignal::new(n.to_string()));
+    let submit = Submit::new();
+    let path = api_path(&project);
+    let send = move || {
+        let number = |field: &'static str, value: RwSignal<String>| {
+            value
+                .get_untracked()
+                .trim()
+                .parse::<u32>()
+                .map_err(|_| submit.refuse(invalid(field, &"write a whole number")))
+        };
+        let (Ok(timeout_minutes), Ok(memory_mib), Ok(cpus), Ok(disk_mib)) = (
+            number("timeout_minutes", timeout),
+            number("memory_mib", memory),
+            number("cpus", cpus),
+            number("disk_mib", disk),
+        ) else {
+            return;
+        };
+        let body = UpdateProject {
+            description: Some(description.get_untracked().trim().to_owned()),
+            settings: Some(ProjectSettings {
+                default_branch: branch.get_untracked().trim().to_owned(),
+                timeout_minutes,
+                memory_mib,
+                cpus,
+                disk_mib,
+                ..settings.clone()
+            }),
+        };
+        let (api, path) = (api.clone(), path.clone());
+        submit.send(async move { api.patch::<_, Project>(&path, &body).await }, move |_| {
+            submit.say("Saved. New runs use it.");
+        });
+    };
+    view! {
+        <section>
+            <h2>"Clone address"</h2>
+            <Code text=project.clone_url.clone() what="the address" />
+        </section>
+        <section>
+            <h2>"General"</h2>
+            <ApiForm submit button="Save" on_submit=send>
+                <Field
+                    label="Description"
+                    name="description"
+                    value=description
+                    required=false
+                    hint="One line about the project."
+                    error=submit.field("description")
+                />
+                <Field
+                    label="Default branch"
+                    name="default_branch"
+                    value=branch
+                    mono=true
+                    hint="What a clone checks out."
+                    error=submit.field("default_branch")
+                />
+                <fieldset class="field-group">
+                    <legend>"A job’s machine"</legend>
+                    <Field
+                        label="Time limit, minutes"
+                        name="timeout_minutes"
+                        kind="number"
+                        value=timeout
+                        hint="1 to 1440"
+                        error=submit.field("timeout_minutes")
+                    />
+                    <Field label="Processors" name="cpus" kind="number" value=cpus hint="1 to 64" error=submit.field("cpus") />
+                    <Field
+                        label="Memory, MiB"
+                        name="memory_mib"
+                        kind="number"
+                        value=memory
+                        hint="256 to 65536"
+                        error=submit.field("memory_mib")
+                    />
+                    <Field
+                        label="Disk, MiB"
+                        name="disk_mib"
+                        kind="number"
+                        value=disk
+                        hint="256 to 1048576"
+                        error=submit.field("disk_mib")
+                    />
+                </fieldset>
+            </ApiForm>
+        </section>
+    }
+}

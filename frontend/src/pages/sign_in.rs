@@ -1,0 +1,58 @@
+//! `/sign-in`: a plain form that works without a script. The server answers a
+//! wrong guess by sending the visitor back here with the kind of the problem.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+
+use super::query;
+use crate::components::form::Field;
+
+/// The sentence for a kind of problem. Unknown kinds say the least.
+fn problem(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "" => return None,
+        "wrong-credentials" => "The e-mail address or the password is wrong. Check both and try again.",
+        "rate-limited" => "There were too many attempts. Wait a few minutes, then try again.",
+        "invalid" => "Something is missing. Fill in both fields.",
+        _ => "Signing in did not work. Try again.",
+    })
+}
+
+/// The sign-in page.
+#[component]
+pub fn SignIn() -> impl IntoView {
+    let return_to = query("return_to");
+    let kind = query("problem");
+    view! {
+        <Title text="Sign in" />
+        <main class="door">
+            <Brand />
+            <h1>"Sign in"</h1>
+            {move || problem(&kind.get()).map(|text| view! { <p class="notice is-failure" role="alert">{text}</p> })}
+            <form class="form" method="post" action="/sign-in">
+                <input type="hidden" name="return_to" value=move || return_to.get() />
+                <Field label="E-mail address" name="email" kind="email" autocomplete="username" />
+                <Field label="Password" name="password" kind="password" autocomplete="current-password" />
+                <div class="form-actions">
+                    <button class="button primary">"Sign in"</button>
+                </div>
+            </form>
+        </main>
+    }
+}
+
+/// The name, large, where there is no bar.
+#[component]
+pub(super) fn Brand() -> impl IntoView {
+    view! {
+        <p class="brand">
+            <svg viewBox="0 0 24 24" width="28" height="28" aria-hidden="true">
+                <path
+                    class="logo"
+                    d="M7.2 18.5a4.7 4.7 0 0 1-.6-9.4 6.2 6.2 0 0 1 11.9 1.3 4.1 4.1 0 0 1-.6 8.1M9.4 12l2.9 3-2.9 3M13.6 18.3h3.6"
+                />
+            </svg>
+            "devenv cloud"
+        </p>
+    }
+}
