@@ -30,6 +30,14 @@ pub fn on_tick(start: i64, tick: impl Fn(i64) + Clone + 'static) {
     let _ = (start, tick);
 }
 
+/// Marks the document as alive, for whoever looks from outside: style sheets, tests.
+pub fn say_alive() {
+    #[cfg(feature = "hydrate")]
+    if let Some(root) = leptos::prelude::document().document_element() {
+        let _ = root.set_attribute("data-hydrated", "");
+    }
+}
+
 /// Shows and remembers the chosen colours.
 pub fn set_theme(theme: Theme) {
     #[cfg(feature = "hydrate")]

@@ -164,7 +164,10 @@ impl Alive {
     /// Starts as not alive, on both sides; an effect, which only a browser runs, sets it.
     pub fn provide() {
         let alive = Self(RwSignal::new(false));
-        Effect::new(move |_| alive.0.set(true));
+        Effect::new(move |_| {
+            alive.0.set(true);
+            crate::browser::say_alive();
+        });
         provide_context(alive);
     }
 }

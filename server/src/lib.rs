@@ -1,6 +1,9 @@
 //! The server of devenv-cloud. The binary's `main` reads the command line and
 //! calls in here; tests build the same application in-process.
 
+// The types of pages nest as deep as their elements do.
+#![recursion_limit = "512"]
+
 pub mod access;
 pub mod app;
 pub mod clock;

@@ -55,6 +55,8 @@ fn pixels(rows: usize) -> i32 {
 #[component]
 pub fn Waterfall(
     model: RwSignal<Model>,
+    /// How many spans there are, of which some may not be here yet.
+    total: usize,
     /// The span that is chosen.
     #[prop(into)]
     selected: Signal<Option<SpanId>>,
@@ -254,8 +256,9 @@ pub fn Waterfall(
                 </button>
                 <span class="muted wf-count" role="status">
                     {move || {
-                        let (shown, all) = (rows.with(Vec::len), model.with(Model::len));
-                        if shown == all {
+                        let (shown, here) = (rows.with(Vec::len), model.with(Model::len));
+                        let all = here.max(total);
+                        if shown == here {
                             format::plural(all, "span", "spans")
                         } else {
                             format!("{} of {}", format::count(shown as u64), format::plural(all, "span", "spans"))

@@ -157,8 +157,11 @@ pub fn ApiForm(
 #[component]
 pub fn Field(
     label: &'static str,
-    /// Its name in the request, and the seed of its id.
+    /// Its name in the request.
     name: &'static str,
+    /// Its id, where another form of the page has a field of this name.
+    #[prop(optional)]
+    id: Option<&'static str>,
     /// `text`, `password`, `email`, `number`.
     #[prop(default = "text")]
     kind: &'static str,
@@ -177,7 +180,7 @@ pub fn Field(
     #[prop(optional)]
     mono: bool,
 ) -> impl IntoView {
-    let id = format!("field-{name}");
+    let id = format!("field-{}", id.unwrap_or(name));
     let hint_id = format!("{id}-hint");
     let described = hint_id.clone();
     let initial = value.map(|v| v.get_untracked());

@@ -72,6 +72,7 @@ pub fn CreateTokenForm(
                 <Field
                     label="Name"
                     name="name"
+                    id="token-name"
                     value=name
                     hint="Where it is used, for example “laptop”."
                     error=submit.field("name")

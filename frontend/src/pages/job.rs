@@ -137,6 +137,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
     let (api_path, base) = (view.api_path(), view.href());
     let number = view.attempt.number;
     let newest = view.attempts.last().map(|(n, _)| *n);
+    let total = usize::try_from(view.trace.total).unwrap_or(usize::MAX);
     let cut = view.trace.total > view.trace.spans.len() as u64;
     let seq = view.trace.seq;
     let model = RwSignal::new(Model::new(view.trace.spans.clone()));
@@ -286,10 +287,10 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         {move || view! { <Tabs label="View" tabs=views() /> }}
         <div class=move || format!("panes show-{}", Some(show.get()).filter(|s| !s.is_empty()).unwrap_or_else(|| "both".to_owned()))>
             <div class="pane pane-trace">
-                <Waterfall model selected href=to_span on_select=select />
+                <Waterfall model total selected href=to_span on_select=select />
             </div>
             <div class="pane pane-log">
-                <LogOf model api_path number chosen live feed whole_log />
+                <LogOf model api_path number chosen state live feed whole_log />
             </div>
         </div>
     }
@@ -329,6 +330,7 @@ fn LogOf(
     api_path: String,
     number: u32,
     chosen: Memo<Chosen>,
+    state: Memo<State>,
     live: Signal<bool>,
     feed: Feed,
     whole_log: String,
@@ -342,7 +344,7 @@ fn LogOf(
             let (api, path) = (api.clone(), path.get_value());
             // What is over and went well is read from its beginning; all else from its end.
             let ended_well = match chosen {
-                Chosen::All => !live.get_untracked(),
+                Chosen::All => state.with_untracked(|s| s.is_final() && !is_bad(*s)),
                 Chosen::Span(id) => model
                     .with_untracked(|m| m.get(id).is_some_and(|s| s.state.is_final() && !is_bad(s.state))),
             };

@@ -1,11 +1,15 @@
 //! `/sign-in`: a plain form that works without a script. The server answers a
 //! wrong guess by sending the visitor back here with the kind of the problem.
 
+use devenv_cloud_api::accounts::SetupState;
 use leptos::prelude::*;
 use leptos_meta::Title;
 
 use super::query;
-use crate::components::form::Field;
+use crate::{
+    components::form::Field,
+    context::{Outcome, use_api},
+};
 
 /// The sentence for a kind of problem. Unknown kinds say the least.
 fn problem(kind: &str) -> Option<&'static str> {
@@ -21,10 +25,31 @@ fn problem(kind: &str) -> Option<&'static str> {
 /// The sign-in page.
 #[component]
 pub fn SignIn() -> impl IntoView {
+    let api = use_api();
     let return_to = query("return_to");
     let kind = query("problem");
+    // Where nobody has an account yet, the way leads to the first one.
+    let setup = Resource::new(
+        || (),
+        move |()| {
+            let api = api.clone();
+            async move { api.get::<SetupState>("/setup").await.is_ok_and(|s| s.needed) }
+        },
+    );
+    let outcome = use_context::<Outcome>();
     view! {
         <Title text="Sign in" />
+        <Suspense>
+            {move || {
+                let outcome = outcome.clone();
+                Suspend::new(async move {
+                    let needed = setup.await;
+                    if let Some(outcome) = outcome.filter(|_| needed) {
+                        outcome.set_redirect("/setup".to_owned());
+                    }
+                })
+            }}
+        </Suspense>
         <main class="door">
             <Brand />
             <h1>"Sign in"</h1>

@@ -15,7 +15,7 @@ pub mod problem;
 mod projects;
 mod session_layer;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get_service};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -60,6 +60,9 @@ pub fn router(app: App) -> Router {
         )
         .merge(health::routes())
         .merge(assets::routes())
+        // Forms are sent to where their pages are read.
+        .route("/sign-in", get_service(pages.clone()))
+        .route("/setup", get_service(pages.clone()))
         .fallback_service(pages);
     layers::apply(router, &app).with_state(app)
 }

@@ -31,6 +31,8 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Renders pages for everything that `api` does not serve itself.
 pub(super) fn router(api: Router, clock: Clock) -> Router {
+    // Says what runs a page's futures. It fails when that was said already, which is fine.
+    let _ = any_spawner::Executor::init_tokio();
     Router::new().fallback(render).with_state(Pages { api, clock })
 }
 
@@ -148,3 +150,8 @@ impl Carry for InProcess {
         })
     }
 }
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -139,7 +139,7 @@ pub fn LogPane(
             });
         }
     };
-    let fetch_missing = StoredValue::new_local(fetch_missing);
+    let fetch_missing = StoredValue::new(fetch_missing);
     let need = move |from: usize, to: usize| {
         let _ = fetch_missing.try_with_value(|fetch| fetch(from, to));
     };
