@@ -106,7 +106,8 @@ export class Api {
       redirect: "manual",
       headers: {
         ...(this.token ? { authorization: `Bearer ${this.token}` } : {}),
-        ...(this.#cookie ? { cookie: this.#cookie } : {}),
+        // A session is a browser's: it says which page a request comes from.
+        ...(this.#cookie ? { cookie: this.#cookie, origin: this.url } : {}),
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },

@@ -59,7 +59,8 @@ impl Client {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(cookie) = &*self.cookie.borrow() {
-            request = request.header("cookie", cookie);
+            // A session is a browser's: it says which page a request comes from.
+            request = request.header("cookie", cookie).header("origin", &self.base_url);
         }
         request
     }

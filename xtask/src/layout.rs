@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 /// The directories that every command works in.
 pub(crate) struct Layout {
@@ -41,9 +42,28 @@ impl Layout {
         Ok(Self { root, target, cache, cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()) })
     }
 
+    /// What is built from this checkout. Clones may share the target directory, and
+    /// must not run each other's server.
+    pub(crate) fn built(&self) -> PathBuf {
+        let checkout = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        self.target.join("devenv-cloud").join(hex::encode(&checkout[..4]))
+    }
+
     /// Where the pages' files are put for the server to embed.
     pub(crate) fn assets(&self) -> PathBuf {
-        self.target.join("devenv-cloud-assets")
+        self.built().join("assets")
+    }
+
+    /// Copies a program out of the way of other clones' builds.
+    pub(crate) fn keep(&self, program: &Path) -> Result<PathBuf> {
+        let directory = self.built();
+        std::fs::create_dir_all(&directory)?;
+        let kept = directory.join(program.file_name().context("a program without a name")?);
+        // Renamed into place: the old one may be running.
+        let fresh = kept.with_extension("new");
+        std::fs::copy(program, &fresh).with_context(|| format!("cannot copy {}", program.display()))?;
+        std::fs::rename(&fresh, &kept)?;
+        Ok(kept)
     }
 
     /// Programs that `setup` built for this machine.

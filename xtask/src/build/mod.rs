@@ -91,7 +91,7 @@ fn guest(layout: &Layout) -> Result<PathBuf> {
             .args(["--release", "--target", TARGET])
             .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static"),
     )?;
-    Ok(layout.target.join(TARGET).join("release/devenv-cloud-guest"))
+    layout.keep(&layout.target.join(TARGET).join("release/devenv-cloud-guest"))
 }
 
 fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
@@ -107,7 +107,7 @@ fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
         }
     };
     shell::run(&mut cargo)?;
-    Ok(layout.target.join(directory).join("devenv-cloud"))
+    layout.keep(&layout.target.join(directory).join("devenv-cloud"))
 }
 
 /// The guest image; the server itself knows when it has one made from the same parts.
