@@ -47,7 +47,7 @@ pub(crate) fn collect(context: &Context, outputs: &BTreeMap<String, Output>) -> 
 fn build(context: &Context, stage: &Arc<Span>, derivations: &[String]) -> Result<(), End> {
     let span = Arc::new(stage.open(NewSpan::new(SpanKind::Command, "nix-store --realise")));
     let launch = Launch::new(&context.world, "nix-store")
-        .args(["--realise", "--log-format", "internal-json", "-v"])
+        .args(["--realise", "--no-gc-warning", "--log-format", "internal-json", "-v"])
         .args(derivations);
     let end = run_nix(context, &span, &launch)?;
     if end.ended.is_success() {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     job::End,
-    protocol::{Level, Outcome, SpanKind, Stage},
+    protocol::{Outcome, SpanKind, Stage},
     recorder::NewSpan,
 };
 
@@ -228,11 +228,8 @@ impl Schedule<'_> {
         let Some(first) = failures.next() else {
             return Ok(());
         };
-        context.recorder.message(None, Level::Error, &first.reason, None);
-        let more = failures.len();
-        for end in failures {
-            context.recorder.message(None, Level::Error, &end.reason, None);
-        }
+        // Each has been said already, where it happened.
+        let more = failures.count();
         let reason =
             if more == 0 { first.reason } else { format!("{}, and {more} more failed", first.reason) };
         Err(End { reason, ..first })

@@ -65,19 +65,20 @@ pub(crate) fn run(scene: &Scene, name: &str, work: &Work) -> TaskEnd {
         Work::Hooks(text) => run_script(scene, &span, name, &["-uo", "pipefail"], text),
         Work::Nothing | Work::Process(_) => Ok(TaskEnd::SUCCEEDED),
     };
-    let (end, outcome) = match end {
-        _ if scene.context.canceller.is_cancelled() => {
-            (TaskEnd::failed(End::cancelled()), Outcome::Cancellation)
-        }
-        Ok(end) if end.fate == Fate::Failed => (end, Outcome::Failure),
-        Ok(end) => (end, Outcome::Success),
-        Err(problem) => {
-            let outcome = problem.outcome;
-            span.say(format!("{}.", problem.reason));
-            (TaskEnd::failed(problem), outcome)
-        }
-    };
-    span.close(outcome);
+    conclude(scene, &span, end)
+}
+
+/// Says how it ended, and ends the span.
+fn conclude(scene: &Scene, span: &Span, end: Result<TaskEnd, End>) -> TaskEnd {
+    let end = end.unwrap_or_else(TaskEnd::failed);
+    if scene.context.canceller.is_cancelled() {
+        span.close(Outcome::Cancellation);
+        return TaskEnd::failed(End::cancelled());
+    }
+    if let Some(problem) = &end.problem {
+        span.message(Level::Error, &problem.reason, None);
+    }
+    span.close(end.problem.as_ref().map_or(Outcome::Success, |problem| problem.outcome));
     end
 }
 
@@ -115,7 +116,7 @@ fn run_task(scene: &Scene, span: &Arc<Span>, name: &str, task: &Task) -> Result<
     };
     let ended = follow(scene, span, &Launch { env, directory, ..launch })?;
     if !ended.is_success() {
-        return Ok(failure(scene, span, name, &ended));
+        return Ok(failure(scene, name, &ended));
     }
     take_output(scene, span, name, &output);
     if !task.exports.is_empty() {
@@ -137,7 +138,7 @@ fn enter_shell(scene: &Scene, span: &Arc<Span>, name: &str, text: &str) -> Resul
     let launch = launch.arg("-c").arg(WRAPPER).arg("bash").arg(file).arg(&after);
     let ended = follow(scene, span, &launch)?;
     if !ended.is_success() {
-        return Ok(failure(scene, span, name, &ended));
+        return Ok(failure(scene, name, &ended));
     }
     let mut env = read_environment(&after);
     if env.is_empty() {
@@ -162,7 +163,7 @@ fn run_script(
     let file = write(scene, name, text)?;
     let env = scene.shared().env.clone();
     let ended = follow(scene, span, &Launch { env, ..bash(scene, options, file) })?;
-    Ok(if ended.is_success() { TaskEnd::SUCCEEDED } else { failure(scene, span, name, &ended) })
+    Ok(if ended.is_success() { TaskEnd::SUCCEEDED } else { failure(scene, name, &ended) })
 }
 
 fn bash(scene: &Scene, options: &[&str], file: PathBuf) -> Launch {
@@ -194,7 +195,15 @@ fn write(scene: &Scene, name: &str, text: &str) -> Result<PathBuf, End> {
 
 /// Runs a command with its output in the span.
 fn follow(scene: &Scene, span: &Arc<Span>, launch: &Launch) -> Result<Ended, End> {
-    follow_with(scene, span, launch, |_| {})
+    let ended = follow_with(scene, span, launch, |_| {})?;
+    if ended.left_behind > 0 && !scene.context.canceller.is_cancelled() {
+        let count = ended.left_behind;
+        let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
+        span.say(format!(
+            "Ended {processes} that it left behind; what should keep running belongs into `processes`."
+        ));
+    }
+    Ok(ended)
 }
 
 fn follow_with(
@@ -216,26 +225,18 @@ fn follow_with(
     let ended = running
         .finish(into_span(span, Stream::Stdout), into_span(span, Stream::Stderr))
         .map_err(|error| End::error(format!("cannot learn how it ended: {error}")))?;
-    if ended.left_behind > 0 && !context.canceller.is_cancelled() {
-        let count = ended.left_behind;
-        let processes = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
-        span.say(format!(
-            "Ended {processes} that it left behind; what should keep running belongs into `processes`."
-        ));
-    }
+    span.note("process.exit.code", ended.status.to_string());
     Ok(ended)
 }
 
-fn failure(scene: &Scene, span: &Span, name: &str, ended: &Ended) -> TaskEnd {
+fn failure(scene: &Scene, name: &str, ended: &Ended) -> TaskEnd {
     let limit = scene.context.world.cgroups.as_ref().map(crate::cgroup::Cgroups::memory);
-    span.note("process.exit.code", ended.status.to_string());
     let reason = format!("task {name} {}", ended.in_words(limit));
     TaskEnd::failed(End { outcome: Outcome::Failure, reason, exit_status: Some(ended.status) })
 }
 
 /// What the task wrote to `DEVENV_TASK_OUTPUT_FILE`, for later tasks and the trace.
 fn take_output(scene: &Scene, span: &Span, name: &str, file: &std::path::Path) {
-    span.note("process.exit.code", "0");
     if !fs::symlink_metadata(file).is_ok_and(|data| data.len() > 0) {
         return;
     }
@@ -321,25 +322,15 @@ pub(crate) fn run_process(
                 drop(slot);
                 started();
             })?;
-            span.note("process.exit.code", ended.status.to_string());
             if control.stopping.load(Ordering::Relaxed) || ended.is_success() {
                 return Ok(TaskEnd::SUCCEEDED);
             }
             if restart == RESTARTS {
-                return Ok(failure(scene, &span, name, &ended));
+                return Ok(failure(scene, name, &ended));
             }
             span.say(format!("It {}; starting it again.", ended.in_words(None)));
         }
         Ok::<_, End>(TaskEnd::SUCCEEDED)
     };
-    let (end, outcome) = match keep_running() {
-        _ if scene.context.canceller.is_cancelled() => {
-            (TaskEnd::failed(End::cancelled()), Outcome::Cancellation)
-        }
-        Ok(end) if end.fate == Fate::Failed => (end, Outcome::Failure),
-        Ok(end) => (end, Outcome::Success),
-        Err(problem) => (TaskEnd::failed(problem.clone()), problem.outcome),
-    };
-    span.close(outcome);
-    end
+    conclude(scene, &span, keep_running())
 }

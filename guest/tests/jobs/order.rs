@@ -90,6 +90,11 @@ fn after_a_failure_dependents_are_skipped_and_the_rest_runs() {
     )
     .expect(Outcome::Failure, "task app:build failed with exit status 3");
     assert_eq!(trace.finished.exit_status, Some(3));
+    assert_eq!(
+        trace.messages(),
+        [(Level::Error, "task app:build failed with exit status 3", None, None)],
+        "it is said once"
+    );
     assert_eq!(trace.outcome("app:build"), Outcome::Failure);
     assert_eq!(trace.attribute("app:build", "process.exit.code").as_deref(), Some("3"));
     for (task, because) in [
