@@ -173,6 +173,9 @@ fn finish(
     }
     let said = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let said = if said.is_empty() { ended.in_words(None) } else { said };
+    if said.contains("No space left on device") {
+        return Err(End::failure(format!("the source does not fit the machine's disk: git: {said}")));
+    }
     Err(End { exit_status: Some(ended.status), ..End::error(format!("{problem}: git: {said}")) })
 }
 

@@ -162,7 +162,7 @@ impl Recorder {
         let time = now();
         let mut whole = Vec::with_capacity(lines.len());
         for line in lines {
-            pieces(line, limits::LINE, &mut |piece| whole.push(piece));
+            pieces(printable(line), limits::LINE, &mut |piece| whole.push(piece));
         }
         let mut state = self.lock();
         for text in whole {
@@ -327,9 +327,15 @@ fn size(record: &Record) -> usize {
         }
 }
 
+/// A NUL is no text for a database.
+fn printable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
+}
+
 /// What is longer is cut, visibly.
-fn bounded(mut text: String, limit: usize) -> String {
+fn bounded(text: String, limit: usize) -> String {
     const MARK: &str = "…";
+    let mut text = printable(text);
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit - MARK.len()));
         text.push_str(MARK);

@@ -32,8 +32,11 @@ pub struct World {
     pub source: PathBuf,
     /// The built-in evaluator's Nix files.
     pub evaluator: PathBuf,
-    /// Files of the guest that live as long as the job: scripts, task outputs.
+    /// Files of the guest that live as long as the job: scripts of tasks.
     pub run: PathBuf,
+    /// The job's own files besides the source: outputs of tasks, sockets. Not where
+    /// the guest's are, because a job may fill its disk.
+    pub scratch: PathBuf,
     /// Who runs the job's commands; who runs the guest when absent.
     pub user: Option<User>,
     /// Where the job's control groups are; none outside of a machine.
@@ -62,6 +65,7 @@ impl World {
             source: SOURCE_DIR.into(),
             evaluator: "/usr/lib/devenv-cloud/nix".into(),
             run: "/run/devenv-cloud".into(),
+            scratch: "/var/lib/devenv-cloud".into(),
             user: Some(JOB_USER),
             cgroups,
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

@@ -94,17 +94,22 @@ impl Tasks {
             };
             add(name, &task.after, &task.before, work);
         }
-        // A project may give the built-in tasks wishes of their own, but what
-        // they do stays.
+        // A project may give the built-in tasks wishes, and commands, of its own.
         for (name, text, work) in [
             (ENTER_SHELL, &configuration.enter_shell, Work::EnterShell as fn(String) -> Work),
             (ENTER_TEST, &configuration.enter_test, Work::EnterTest),
         ] {
-            if let Some((_, slot)) = nodes.get_mut(name)
-                && matches!(slot, Work::Nothing)
-            {
-                *slot = bash(text, work);
+            if let Some((_, slot)) = nodes.get_mut(name) {
+                let own =
+                    configuration.tasks.get(name).and_then(|task| task.exec.as_deref()).unwrap_or_default();
+                *slot = bash(&format!("{text}\n{own}"), work);
             }
+        }
+        // Names that every project of devenv knows, whether or not they do something.
+        for name in [GIT_HOOKS, "devenv:git-hooks:install", "devenv:files"] {
+            let nothing =
+                Node { name: name.to_owned(), is_process: false, after: Vec::new(), before: Vec::new() };
+            nodes.entry(name.to_owned()).or_insert((nothing, Work::Nothing));
         }
         nodes.into_values().unzip()
     }
@@ -204,9 +209,9 @@ impl Tasks {
         let configuration = &self.configuration;
         let dotfile = world.source.join(".devenv");
         let (state, profile) = (dotfile.join("state"), dotfile.join("profile"));
-        let runtime = world.run.join("runtime");
+        let runtime = world.scratch.join("runtime");
         fs::create_dir_all(&world.run)?;
-        for folder in [&dotfile, &state, &runtime, &world.run.join("outputs")] {
+        for folder in [&dotfile, &state, &world.scratch, &runtime, &world.scratch.join("outputs")] {
             world.make_dir(folder)?;
         }
         let scripts = world.run.join("scripts");
@@ -285,7 +290,9 @@ mod tests {
         assert_eq!(*of("app:build"), [ENTER_SHELL]);
         assert!(of("app:setup").is_empty());
         assert_eq!(*of(ENTER_SHELL), ["app:setup"]);
-        assert_eq!(*of(ENTER_TEST), [ENTER_SHELL, "app:build", "app:setup"]);
+        for name in [ENTER_SHELL, "app:build", "app:setup"] {
+            assert!(of(ENTER_TEST).iter().any(|other| other == name), "{name}");
+        }
         assert!(of("app:report").contains(&ENTER_TEST.to_owned()));
     }
 }

@@ -83,13 +83,13 @@ fn conclude(scene: &Scene, span: &Span, end: Result<TaskEnd, End>) -> TaskEnd {
 }
 
 fn run_task(scene: &Scene, span: &Arc<Span>, name: &str, task: &Task) -> Result<TaskEnd, End> {
-    let run = &scene.context.world.run;
+    let outputs = scene.context.world.scratch.join("outputs");
     let mut env = scene.shared().env.clone();
     env.extend(task.env.clone());
     let input = if task.input.is_null() { Value::Object(serde_json::Map::new()) } else { task.input.clone() };
     env.insert("DEVENV_TASK_INPUT".to_owned(), input.to_string());
     env.insert("DEVENV_TASKS_OUTPUTS".to_owned(), Value::Object(scene.shared().outputs.clone()).to_string());
-    let output = run.join("outputs").join(file_name(name));
+    let output = outputs.join(file_name(name));
     env.insert("DEVENV_TASK_OUTPUT_FILE".to_owned(), output.display().to_string());
     let directory = directory(scene, task.cwd.as_deref());
 
@@ -102,7 +102,7 @@ fn run_task(scene: &Scene, span: &Arc<Span>, name: &str, task: &Task) -> Result<
             return Ok(TaskEnd::SUCCEEDED);
         }
     }
-    let exports = run.join("outputs").join(format!("{}.env", file_name(name)));
+    let exports = outputs.join(format!("{}.env", file_name(name)));
     let mut text = task.exec.clone().unwrap_or_default();
     if !task.exports.is_empty() {
         let names: Vec<&str> =
@@ -131,7 +131,7 @@ fn run_task(scene: &Scene, span: &Arc<Span>, name: &str, task: &Task) -> Result<
 /// in a shell, a command that fails in it is no failure, `exit` is.
 fn enter_shell(scene: &Scene, span: &Arc<Span>, name: &str, text: &str) -> Result<TaskEnd, End> {
     const WRAPPER: &str = ". \"$1\"; env -0 > \"$2\"";
-    let after = scene.context.world.run.join("outputs/environment");
+    let after = scene.context.world.scratch.join("outputs/environment");
     let file = write(scene, name, text)?;
     let env = scene.shared().env.clone();
     let launch = Launch { env, ..Launch::new(&scene.context.world, "bash") };

@@ -104,6 +104,7 @@ impl Ground {
             source: path("repo"),
             evaluator: Path::new(env!("CARGO_MANIFEST_DIR")).join("nix"),
             run: path("run"),
+            scratch: path("scratch"),
             user: None,
             cgroups: None,
             env,

@@ -143,3 +143,16 @@ fn a_process_that_keeps_failing_fails_the_job() {
     .expect(Outcome::Failure, "task devenv:processes:server failed with exit status 7");
     assert_eq!(trace.outcome("devenv:processes:server"), Outcome::Failure);
 }
+
+#[test]
+fn the_built_in_names_of_devenv_are_known_and_can_be_added_to() {
+    let trace = run_nix(
+        r#"{
+          enterTest = "echo from enterTest";
+          tasks."devenv:enterTest".exec = "echo from the task";
+          tasks."a:x" = { exec = "true"; after = [ "devenv:git-hooks:run" "devenv:files" ]; };
+        }"#,
+    )
+    .succeeded();
+    assert_eq!(trace.lines("devenv:enterTest"), ["from enterTest", "from the task"]);
+}

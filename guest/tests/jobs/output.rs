@@ -29,9 +29,9 @@ fn both_streams_are_told_apart_and_a_missing_line_break_is_none() {
 #[test]
 fn invalid_utf8_and_colours_are_kept_as_well_as_can_be() {
     let trace =
-        run_nix(r#"{ tasks."a:x".exec = "printf 'a\\xffb\\n\\033[31mred\\033[0m\\n10%%\\r20%%\\n'"; }"#)
+        run_nix(r#"{ tasks."a:x".exec = "printf 'a\\xffb\\0\\n\\033[31mred\\033[0m\\n10%%\\r20%%\\n'"; }"#)
             .succeeded();
-    assert_eq!(trace.lines("a:x"), ["a\u{FFFD}b", "\u{1b}[31mred\u{1b}[0m", "10%\r20%"]);
+    assert_eq!(trace.lines("a:x"), ["a\u{FFFD}b\u{FFFD}", "\u{1b}[31mred\u{1b}[0m", "10%\r20%"]);
 }
 
 #[test]
