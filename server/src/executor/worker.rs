@@ -93,3 +93,63 @@ async fn work(context: Context, capacity: Capacity, shutdown: CancellationToken)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::executor::job::tests::fake::{Control, Host, assignment, at};
+
+    struct Scene {
+        control: Arc<Control>,
+        guests: mpsc::UnboundedReceiver<tokio::io::DuplexStream>,
+        shutdown: CancellationToken,
+        run: tokio::task::JoinHandle<()>,
+    }
+
+    /// An executor with two slots and three jobs to do.
+    fn scene() -> Scene {
+        let control = Arc::new(Control::default());
+        *control.work.lock().unwrap() = vec![assignment(), assignment(), assignment()];
+        let (sender, guests) = mpsc::unbounded_channel();
+        let host =
+            Host { guests: sender, killed: Arc::new(watch::Sender::new(false)), exit: None, missing: false };
+        let settings = ExecutorSettings { slots: 2, drain: Duration::from_secs(30) };
+        let (clock, random) = (Clock::fake(at(100)), Random::seeded(1));
+        let executor = Executor::new(settings, control.clone(), Arc::new(host), clock, random);
+        let shutdown = CancellationToken::new();
+        let run = tokio::spawn(executor.run(shutdown.clone()));
+        Scene { control, guests, shutdown, run }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_jobs_run_as_there_are_slots() {
+        let mut scene = scene();
+        let first = scene.guests.recv().await.unwrap();
+        let _second = scene.guests.recv().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        assert!(scene.guests.try_recv().is_err());
+        assert_eq!(scene.control.claims.load(Ordering::Relaxed), 2);
+        // A machine that dies gives its slot to the next job.
+        drop(first);
+        scene.guests.recv().await.unwrap();
+        assert!(scene.control.conclusion.lock().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_lets_jobs_end_and_drops_those_that_do_not() {
+        let mut scene = scene();
+        let ends = scene.guests.recv().await.unwrap();
+        let _stays = scene.guests.recv().await.unwrap();
+        scene.shutdown.cancel();
+        drop(ends);
+        let began = tokio::time::Instant::now();
+        scene.run.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 30);
+        assert!(scene.guests.try_recv().is_err(), "nothing new was begun");
+        assert!(scene.control.conclusion.lock().unwrap().is_some(), "one ended, one was dropped");
+    }
+}

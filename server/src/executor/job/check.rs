@@ -92,22 +92,21 @@ impl Checker {
         open.into_iter().map(|(&id, span)| (SpanId(id), span.opened)).collect()
     }
 
-    /// Checks a frame of records and translates them.
+    /// Checks a frame of records and translates them into `out`, up to the first
+    /// that is not in order.
     pub(super) fn records(
         &mut self,
         first: u64,
         records: Vec<Record>,
         now: Timestamp,
-    ) -> Result<Vec<telemetry::Record>, Violation> {
+        out: &mut Vec<telemetry::Record>,
+    ) -> Result<(), Violation> {
         ensure!(first == self.next, "sent record {first} instead of {}", self.next);
         let count = records.len();
         ensure!(count <= limits::RECORDS, "sent {count} records in one frame");
         self.next += count as u64;
-        let mut out = Vec::with_capacity(count);
-        for record in records {
-            self.record(record, now, &mut out)?;
-        }
-        Ok(out)
+        out.reserve(count);
+        records.into_iter().try_for_each(|record| self.record(record, now, out))
     }
 
     fn record(
@@ -130,6 +129,7 @@ impl Checker {
                 if let Some(parent) = parent {
                     time = time.max(self.known(parent)?.opened);
                 }
+                let attributes = self.attributes(attributes)?;
                 let number = self.spans.len();
                 match self.spans.entry(id) {
                     Entry::Occupied(_) => return Err(Violation(format!("opened span {id} twice"))),
@@ -142,11 +142,12 @@ impl Checker {
                     stage: stage.map(stage_of),
                     name: printable(name),
                     time,
-                    attributes: self.attributes(attributes)?,
+                    attributes,
                 });
             }
             Record::SpanClosed { id, time, outcome, attributes } => {
                 let time = self.time(time, now).max(self.known(id)?.opened);
+                let attributes = self.attributes(attributes)?;
                 let span = self.spans.get_mut(&id).filter(|span| span.open);
                 ensure!(span.is_some(), "closed span {id} twice");
                 if let Some(span) = span {
@@ -156,7 +157,7 @@ impl Checker {
                     id: SpanId(id),
                     time,
                     state: state_of(outcome),
-                    attributes: self.attributes(attributes)?,
+                    attributes,
                 });
             }
             Record::Line { span, stream, time, text } => {
@@ -320,6 +321,18 @@ mod tests {
         Checker::new(100, at(100))
     }
 
+    impl Checker {
+        fn all(
+            &mut self,
+            first: u64,
+            records: Vec<Record>,
+            now: Timestamp,
+        ) -> Result<Vec<telemetry::Record>, Violation> {
+            let mut out = Vec::new();
+            self.records(first, records, now, &mut out).map(|()| out)
+        }
+    }
+
     fn opened(id: u64, parent: Option<u64>) -> Record {
         Record::SpanOpened {
             id,
@@ -392,9 +405,24 @@ mod tests {
             (1, attributes(pair(limits::NAME + 1, 1)), "in 513 bytes"),
             (1, attributes(pair(1, limits::VALUE + 1)), "4097 bytes"),
         ] {
-            let violation = checker().records(first, records, at(200)).unwrap_err().to_string();
+            let violation = checker().all(first, records, at(200)).unwrap_err().to_string();
             assert!(violation.contains(words), "{violation} / {words}");
         }
+    }
+
+    #[test]
+    fn what_came_before_a_violation_is_kept() {
+        let (mut checker, mut out) = (checker(), Vec::new());
+        checker.records(1, vec![opened(1, None), opened(1, None)], at(200), &mut out).unwrap_err();
+        assert_eq!(out.len(), 1);
+        assert_eq!(checker.open_spans().len(), 1);
+        // Nothing is noted of a record that is refused for its attributes.
+        let mut record = opened(2, None);
+        if let Record::SpanOpened { attributes, .. } = &mut record {
+            attributes.push((String::new(), String::new()));
+        }
+        checker.records(3, vec![record], at(200), &mut out).unwrap_err();
+        assert_eq!((out.len(), checker.open_spans().len()), (1, 1));
     }
 
     #[test]
@@ -405,7 +433,7 @@ mod tests {
             let first = checker.next;
             let records = (0..1000).map(|n| opened(id + n, None)).collect();
             id += 1000;
-            match checker.records(first, records, at(200)) {
+            match checker.all(first, records, at(200)) {
                 Ok(_) => assert!(id <= limits::SPANS as u64),
                 Err(violation) => break violation,
             }
@@ -422,7 +450,7 @@ mod tests {
             if let Record::SpanOpened { attributes: was, .. } = &mut record {
                 was.clone_from(&attributes);
             }
-            checker.records(id + 1, vec![record], at(200)).is_err()
+            checker.all(id + 1, vec![record], at(200)).is_err()
         });
         assert!(refused);
     }
@@ -431,14 +459,14 @@ mod tests {
     fn what_is_in_order_is_translated() {
         let mut checker = checker();
         let records = checker
-            .records(1, vec![opened(1, None), opened(2, Some(1)), text(2, "nul\0"), closed(2)], at(200))
+            .all(1, vec![opened(1, None), opened(2, Some(1)), text(2, "nul\0"), closed(2)], at(200))
             .unwrap();
         assert!(matches!(&records[0], telemetry::Record::Opened { parent: Some(JOB_SPAN), .. }));
         assert!(matches!(&records[1], telemetry::Record::Opened { parent: Some(SpanId(1)), .. }));
         assert!(matches!(&records[2], telemetry::Record::Line { text, .. } if text == "nul\u{fffd}"));
         assert_eq!(checker.last(), 4);
         assert_eq!(checker.open_spans(), [(SpanId(1), at(110))]);
-        assert_eq!(checker.records(5, vec![], at(200)).unwrap(), []);
+        assert_eq!(checker.all(5, vec![], at(200)).unwrap(), []);
     }
 
     #[test]
@@ -449,7 +477,7 @@ mod tests {
             if let Record::SpanOpened { time: was, .. } = &mut record {
                 *was = time;
             }
-            match checker.records(checker.next, vec![record], at(now)).unwrap().remove(0) {
+            match checker.all(checker.next, vec![record], at(now)).unwrap().remove(0) {
                 telemetry::Record::Opened { time, .. } => time,
                 other => panic!("{other:?}"),
             }
@@ -457,7 +485,7 @@ mod tests {
         assert_eq!(record(1, 150 * SECOND, 200), at(150));
         assert_eq!(record(2, 0, 200), at(100), "not before the machine");
         assert_eq!(record(3, u64::MAX, 200), at(200), "not after now");
-        let records = checker.records(4, vec![opened(4, Some(3)), closed(4)], at(210)).unwrap();
+        let records = checker.all(4, vec![opened(4, Some(3)), closed(4)], at(210)).unwrap();
         assert!(matches!(records[0], telemetry::Record::Opened { time, .. } if time == at(200)));
         assert!(matches!(records[1], telemetry::Record::Closed { time, .. } if time == at(200)));
     }
@@ -466,7 +494,7 @@ mod tests {
     fn errors_stand_in_front_and_the_rest_is_said() {
         let mut checker = checker();
         let records = checker
-            .records(1, vec![message(Level::Error, "wrong"), message(Level::Warning, "odd\nreally")], at(200))
+            .all(1, vec![message(Level::Error, "wrong"), message(Level::Warning, "odd\nreally")], at(200))
             .unwrap();
         assert!(
             matches!(&records[0], telemetry::Record::Annotation(a) if a.message == "wrong" && a.line == Some(3))
@@ -481,7 +509,7 @@ mod tests {
         assert_eq!(said, ["devenv.nix:3: warning: odd", "really"]);
 
         let flood = vec![message(Level::Error, "again"); 500];
-        let records = checker.records(3, flood, at(200)).unwrap();
+        let records = checker.all(3, flood, at(200)).unwrap();
         let annotations = records.iter().filter(|r| matches!(r, telemetry::Record::Annotation(_))).count();
         assert_eq!(annotations, ANNOTATIONS - 1);
     }

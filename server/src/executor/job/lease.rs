@@ -42,31 +42,38 @@ impl LeaseKeeper {
 async fn keep(control: Arc<dyn ControlPlane>, lease: Lease, state: watch::Sender<LeaseState>) {
     let lifetime = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
     let mut renewed = Instant::now();
-    let mut wait = RENEWAL;
     loop {
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = async { sleep(REST).await; control.changed(&lease).await } => {}
-        }
+        // Listens before it asks, so that no change between the answer and the
+        // wait is missed.
+        let mut changed = control.changed(&lease);
+        let already = futures::poll!(changed.as_mut()).is_ready();
         let asked = Instant::now();
-        let answer = timeout(PATIENCE, control.renew(&lease)).await;
-        wait = RENEWAL;
-        let now = match answer {
+        let mut wait = RENEWAL;
+        let now = match timeout(PATIENCE, control.renew(&lease)).await {
             Ok(Ok(now)) => {
                 renewed = asked;
-                now
+                Some(now)
             }
-            Ok(Err(ControlError::LeaseLost(_))) => LeaseState::Lost,
+            Ok(Err(ControlError::LeaseLost(_))) => Some(LeaseState::Lost),
             // Nobody renewed it for so long that somebody else may have it.
-            _ if renewed.elapsed() >= lifetime => LeaseState::Lost,
+            _ if renewed.elapsed() >= lifetime => Some(LeaseState::Lost),
             _ => {
                 wait = RETRY;
-                continue;
+                None
             }
         };
-        state.send_if_modified(|was| std::mem::replace(was, now) != now);
-        if now == LeaseState::Lost {
-            return;
+        if let Some(now) = now {
+            state.send_if_modified(|was| std::mem::replace(was, now) != now);
+            if now == LeaseState::Lost {
+                return;
+            }
         }
+        if !already {
+            tokio::select! {
+                () = sleep(wait) => continue,
+                () = changed => {}
+            }
+        }
+        sleep(REST).await;
     }
 }

@@ -13,7 +13,7 @@ mod report;
 mod talk;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -223,12 +223,12 @@ impl Attempt<'_> {
         for profile in &assignment.profiles {
             name = format!("{name}.{profile}");
         }
-        let attributes = attributes([
+        let mut attributes = attributes([
             ("cicd.pipeline.task.run.id", assignment.lease.attempt.to_string()),
             ("vcs.ref.head.revision", assignment.commit.clone()),
             ("vcs.ref.head.name", assignment.git_ref.clone()),
-            ("vcs.repository.url.full", assignment.origin.clone()),
         ]);
+        attributes.extend(assignment.attributes.clone());
         let job = Record::Opened {
             id: JOB_SPAN,
             parent: None,

@@ -84,8 +84,10 @@ pub(super) async fn hear(
         match message? {
             GuestMessage::Alive => {}
             GuestMessage::Records { first, records } => {
-                let records = checker.records(first, records, context.clock.now())?;
-                reporter.push(records);
+                let mut checked = Vec::new();
+                let result = checker.records(first, records, context.clock.now(), &mut checked);
+                reporter.push(checked);
+                result?;
                 reporter.flush().await.map_err(JobError::Report)?;
                 orders.send_modify(|order| order.stored = checker.last());
             }
