@@ -13,10 +13,19 @@ use crate::{
     clock::{Clock, Random},
     config::Config,
     db::Db,
+    executor::{
+        Executor, ExecutorSettings,
+        machine::{MachineSettings, QemuMachines},
+    },
     identity::{self, Identity},
     metrics::Metrics,
+    runs::{self, LocalControlPlane},
     web,
 };
+
+/// How long running jobs may take to end when the server is told to stop. What
+/// has not ended by then is done again at the next start.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Serves until the process is told to stop.
 ///
@@ -54,10 +63,36 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::info!(%address, url = app.config.server.base_url, "listening");
     welcome(&app).await?;
     tokio::spawn(keep_house(app.clone()));
+    // Before anything is claimed: what is still marked as ours now is a dead process' work.
+    runs::put_right_after_restart(&app)
+        .await
+        .context("cannot put right what the last process left behind")?;
+    tokio::spawn(runs::drive(app.clone()));
+    let executor = tokio::spawn(execute(app.clone()));
     let router = web::router(app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(app.shutdown.clone().cancelled_owned()).await?;
+    let _ = executor.await;
     app.db.close().await;
     Ok(())
+}
+
+/// Executes jobs in this process, if it is to, until the server stops.
+async fn execute(app: App) {
+    if !app.config.executor.enabled {
+        return;
+    }
+    let config = &app.config.executor;
+    let machines = QemuMachines::start(MachineSettings {
+        images: config.image_dir.clone(),
+        state: app.config.server.state_dir.clone(),
+        qemu: config.qemu.clone(),
+        accelerator: config.accelerator.clone(),
+    });
+    let settings = ExecutorSettings { slots: config.slots, drain: DRAIN };
+    let control = Arc::new(LocalControlPlane::new(app.clone()));
+    let (clock, random) = (app.clock.clone(), app.random.clone());
+    let executor = Executor::new(settings, control, Arc::new(machines.await), clock, random);
+    executor.run(app.shutdown.clone()).await;
 }
 
 /// Puts the application together.
@@ -69,8 +104,8 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let objects = config.server.state_dir.join("objects");
     std::fs::create_dir_all(&objects).with_context(|| format!("cannot create {}", objects.display()))?;
     let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false).with_fsync(true);
-    let instance = crate::runs::instance_id(&config.server.state_dir, &random)
-        .context("cannot write the server's name")?;
+    let instance =
+        runs::instance_id(&config.server.state_dir, &random).context("cannot write the server's name")?;
     let identity = Identity::new(&config, &clock);
     Ok(Arc::new(AppParts {
         config,

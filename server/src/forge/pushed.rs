@@ -32,7 +32,8 @@ pub struct Pusher {
     pub user: Option<UserId>,
     /// The push options (`git push -o …`).
     pub options: Vec<String>,
-    /// The refs that were pushed, with what they shall point at.
+    /// The refs that were pushed, with what they shall point at. Empty: all
+    /// refs that have changed, whoever pushed them.
     pub refs: Vec<(String, String)>,
 }
 
@@ -111,9 +112,12 @@ pub async fn refs_changed(
         return Ok(Vec::new());
     };
     let known = store::refs(&mut tx, project).await?;
+    // What somebody else has pushed at the same moment is theirs to be told.
+    let own = |name: &String| pusher.refs.is_empty() || pusher.refs.iter().any(|(pushed, _)| pushed == name);
     let changed: Vec<(&String, &Ref)> =
-        now_there.iter().filter(|(name, at)| known.get(*name) != Some(&at.object)).collect();
-    let gone: Vec<&String> = known.keys().filter(|name| !now_there.contains_key(*name)).collect();
+        now_there.iter().filter(|(name, at)| known.get(*name) != Some(&at.object) && own(name)).collect();
+    let gone: Vec<&String> =
+        known.keys().filter(|name| !now_there.contains_key(*name) && own(name)).collect();
     let mut lines = made_already(app, &mut tx, project, &place, pusher, &known).await?;
     if changed.is_empty() && gone.is_empty() {
         return Ok(lines);
@@ -161,8 +165,9 @@ pub async fn refs_changed(
     Ok(lines)
 }
 
-/// Of two pushes that come at the same moment, one comparison finds the changes
-/// of both. The other's pusher hears of their run all the same.
+/// Runs for what was pushed that somebody else's comparison has made: of two
+/// who push the same ref in a row, the first may already see the second's
+/// commit. The second hears of their run all the same.
 async fn made_already(
     app: &AppParts,
     tx: &mut crate::db::Tx,

@@ -14,12 +14,8 @@ const REAP_EVERY: Duration = Duration::from_secs(5);
 /// the safety net below the comparison that follows every push.
 const RECONCILE_EVERY: Duration = Duration::from_secs(600);
 
-/// Puts right what the last process left behind, then keeps the queue, the
-/// refs and the telemetry in order until the server stops.
+/// Keeps the queue, the refs and the telemetry in order until the server stops.
 pub async fn drive(app: App) {
-    if let Err(error) = ends::put_right_after_restart(&app).await {
-        tracing::error!(error = %error, "cannot put right what the last process left behind");
-    }
     tokio::join!(
         every(&app, REAP_EVERY, async |app: &App| {
             if let Err(error) = ends::reap_lapsed_leases_once(app).await {

@@ -3,7 +3,6 @@
 use devenv_cloud_api::{
     ids::{OrgId, ProjectId},
     names::Slug,
-    page::Page,
     runs::{Run, RunSummary, State},
     trace::RunEvent,
 };
@@ -25,8 +24,7 @@ pub struct RunFilter {
     pub state: Option<State>,
 }
 
-/// Runs of a project, newest first. A cursor is the number of the last run of
-/// the page before.
+/// Runs of a project, newest first, those with a number below `before`.
 ///
 /// # Errors
 /// See [`DbError`].
@@ -36,12 +34,8 @@ pub async fn list_runs(
     filter: &RunFilter,
     before: Option<u64>,
     limit: u32,
-) -> Result<Page<RunSummary>, DbError> {
-    let mut items = store::list(&app.db, project, filter, before, limit).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|run| run.number.to_string());
-    Ok(Page { items, next_cursor })
+) -> Result<Vec<RunSummary>, DbError> {
+    store::list(&app.db, project, filter, before, limit).await
 }
 
 /// The newest run of each project of an organisation that has one.
@@ -57,7 +51,7 @@ pub async fn latest_runs(app: &AppParts, org: OrgId) -> Result<Vec<(ProjectId, R
 /// # Errors
 /// See [`DbError`].
 pub async fn latest_run(app: &AppParts, project: ProjectId) -> Result<Option<RunSummary>, DbError> {
-    Ok(store::list(&app.db, project, &RunFilter::default(), None, 0).await?.into_iter().next())
+    Ok(store::list(&app.db, project, &RunFilter::default(), None, 1).await?.into_iter().next())
 }
 
 /// A run with all its jobs. `can_operate` is the caller's to know.

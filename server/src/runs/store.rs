@@ -527,7 +527,7 @@ fn summary_of(row: &Row) -> Result<RunSummary, DbError> {
     })
 }
 
-/// Runs of a project, newest first, one more than `limit` when there are more.
+/// Runs of a project, newest first.
 pub(super) async fn list(
     db: &Db,
     project: ProjectId,
@@ -543,7 +543,7 @@ pub(super) async fn list(
     .bind(before.unwrap_or(u64::MAX))
     .bind(filter.git_ref.clone())
     .bind(filter.state)
-    .bind(limit + 1)
+    .bind(limit)
     .all(db)
     .await?
     .iter()
@@ -693,8 +693,8 @@ pub struct AttemptRow {
     pub dropped_lines: u64,
     /// The object with its spans, once its chunks are compacted.
     pub trace_key: Option<String>,
-    /// The run that it belongs to.
-    pub run: RunId,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
 }
 
 /// The attempt of this number of a job, or its newest.
@@ -709,7 +709,7 @@ pub async fn find_attempt(
     attempt: Option<u32>,
 ) -> Result<Option<AttemptRow>, DbError> {
     query(
-        "SELECT a.*, j.run_id FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
+        "SELECT a.* FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
          WHERE r.project_id = $1 AND r.number = $2 AND j.name = $3 AND ($4 = 0 OR a.number = $4) \
          ORDER BY a.number DESC LIMIT 1",
     )
@@ -731,7 +731,7 @@ fn attempt_row(row: &Row) -> Result<AttemptRow, DbError> {
         line_count: row.get("line_count")?,
         dropped_lines: row.get("dropped_lines")?,
         trace_key: row.get("trace_key")?,
-        run: row.get("run_id")?,
+        finished_at: row.get("finished_at")?,
     })
 }
 

@@ -100,7 +100,7 @@ impl Follower {
             let chunks = store::chunks_after(&self.app.db, self.attempt, self.seq, 8).await?;
             for chunk in chunks {
                 let Some(records) = read::load(&self.app, &chunk).await? else { break };
-                self.take(&attempt, &row, &chunk, records).await?;
+                self.take(&row, &chunk, records).await?;
             }
             return Ok(true);
         }
@@ -119,7 +119,6 @@ impl Follower {
     /// Turns the new records of a chunk into events.
     async fn take(
         &mut self,
-        attempt: &Attempt,
         row: &AttemptRow,
         chunk: &ChunkRow,
         records: Vec<Stored>,
@@ -144,7 +143,7 @@ impl Follower {
         }
         if !changed.is_empty() {
             let folded = read::folded(&self.app, row).await?;
-            let end = end_of(row, attempt.finished_at);
+            let end = end_of(row);
             let mut spans: Vec<_> =
                 changed.into_iter().filter_map(|id| folded.span(SpanId(id), end)).collect();
             spans.sort_by_key(|span| (span.depth, span.started_at, span.id));

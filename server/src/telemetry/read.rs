@@ -137,23 +137,18 @@ pub(super) async fn folded(
 }
 
 /// How and when an attempt ended, for spans that were still open.
-pub(super) fn end_of(attempt: &AttemptRow, finished_at: Option<Timestamp>) -> Option<(State, Timestamp)> {
+pub(super) fn end_of(attempt: &AttemptRow) -> Option<(State, Timestamp)> {
     let state = if attempt.state == State::Success { State::Error } else { attempt.state };
-    finished_at.filter(|_| attempt.state.is_final()).map(|time| (state, time))
+    attempt.finished_at.filter(|_| attempt.state.is_final()).map(|time| (state, time))
 }
 
 /// The trace of an attempt, at most `limit` spans of it.
 ///
 /// # Errors
 /// See [`TelemetryError`].
-pub async fn trace(
-    app: &AppParts,
-    attempt: &AttemptRow,
-    finished_at: Option<Timestamp>,
-    limit: usize,
-) -> Result<Trace, TelemetryError> {
+pub async fn trace(app: &AppParts, attempt: &AttemptRow, limit: usize) -> Result<Trace, TelemetryError> {
     let folded = folded(app, attempt).await?;
-    Ok(folded.trace(end_of(attempt, finished_at), limit))
+    Ok(folded.trace(end_of(attempt), limit))
 }
 
 /// Which lines of a log.
@@ -161,7 +156,8 @@ pub async fn trace(
 pub struct LogQuery {
     /// Only this span's.
     pub span: Option<SpanId>,
-    /// From the line of this number on (counted in the whole log).
+    /// From this place on, counted from 1 in the log as it is asked for: in the
+    /// whole log that is the line's number, else the place among the span's lines.
     pub from: u64,
     /// Only the last this many.
     pub tail: Option<u64>,
@@ -178,74 +174,86 @@ pub async fn log_window(
     attempt: &AttemptRow,
     wanted: &LogQuery,
 ) -> Result<LogWindow, TelemetryError> {
-    let (mut total, mut from) = (attempt.line_count, wanted.from.max(1));
-    let mut only = None;
-    if let Some(span) = wanted.span {
-        let rows = store::lines_index(&app.db, attempt.id).await?;
-        let counted: Vec<_> = rows
-            .iter()
-            .map(|row| (row, chunk::lines_of(&row.span_lines, span)))
-            .filter(|(_, lines)| *lines > 0)
-            .collect();
-        total = counted.iter().map(|(_, lines)| lines).sum();
-        let mut chosen: Vec<u64> = Vec::new();
-        if let Some(tail) = wanted.tail {
-            let mut missing = tail;
-            for (row, lines) in counted.iter().rev() {
-                if missing == 0 {
-                    break;
-                }
-                chosen.push(row.first_seq);
-                missing = missing.saturating_sub(*lines);
-            }
-            chosen.reverse();
-        } else {
-            let later = counted.iter().filter(|(row, _)| row.first_line + row.lines > from);
-            chosen.extend(later.map(|(row, _)| row.first_seq));
+    let most = usize::try_from(wanted.tail.map_or(wanted.limit, |tail| tail.min(wanted.limit)));
+    let most = most.unwrap_or(usize::MAX);
+    let start = |total: u64| match wanted.tail {
+        Some(_) => (total + 1).saturating_sub(most as u64).max(1),
+        None => wanted.from.max(1),
+    };
+    let (lines, total) = match wanted.span {
+        None => (lines_from(app, attempt, start(attempt.line_count), most).await?, attempt.line_count),
+        Some(span) => {
+            let rows = store::lines_index(&app.db, attempt.id).await?;
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|row| (row.first_seq, chunk::lines_of(&row.span_lines, span)))
+                .filter(|(_, lines)| *lines > 0)
+                .collect();
+            let total = rows.iter().map(|(_, lines)| lines).sum();
+            (span_lines_from(app, attempt, span, &rows, start(total), most).await?, total)
         }
-        only = Some(chosen);
-    } else if let Some(tail) = wanted.tail {
-        from = (total + 1).saturating_sub(tail).max(1);
-    }
-
-    let keep = |line: &LogLine| line.number >= from && wanted.span.is_none_or(|span| line.span == span);
-    let mut lines = Vec::new();
-    let most = wanted.tail.map_or(wanted.limit, |tail| tail.min(wanted.limit));
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    if let Some(chosen) = only {
-        for first_seq in chosen {
-            let Some(row) = store::chunk_at(&app.db, attempt.id, first_seq).await? else { continue };
-            let Some(records) = load(app, &row).await? else { continue };
-            lines.extend(lines_of(row.first_line, records).filter(keep));
-            if wanted.tail.is_none() && lines.len() >= most {
-                break;
-            }
-        }
-    } else {
-        let mut next = from;
-        'enough: while lines.len() < most {
-            let rows = store::chunks_with_lines(&app.db, attempt.id, next, ROWS).await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                // Compacted under our eyes: read the index again.
-                let Some(records) = load(app, &row).await? else { break };
-                let already = next;
-                lines.extend(lines_of(row.first_line, records).filter(|line| line.number >= already));
-                next = row.first_line + row.lines;
-                if lines.len() >= most {
-                    break 'enough;
-                }
-            }
-        }
-    }
-    if wanted.tail.is_some() {
-        lines.drain(..lines.len().saturating_sub(most));
-    } else {
-        lines.truncate(most);
-    }
+    };
     Ok(LogWindow { lines, total, dropped: attempt.dropped_lines, seq: attempt.last_seq })
+}
+
+/// At most `most` lines, from number `from` on.
+async fn lines_from(
+    app: &AppParts,
+    attempt: &AttemptRow,
+    from: u64,
+    most: usize,
+) -> Result<Vec<LogLine>, TelemetryError> {
+    let mut lines = Vec::new();
+    let mut next = from;
+    while lines.len() < most {
+        let rows = store::chunks_with_lines(&app.db, attempt.id, next, ROWS).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows.into_iter().take_while(|row| row.first_line < from.saturating_add(most as u64)) {
+            // Compacted under our eyes: read the index again.
+            let Some(records) = load(app, &row).await? else { break };
+            let already = next;
+            lines.extend(lines_of(row.first_line, records).filter(|line| line.number >= already));
+            next = row.first_line + row.lines;
+        }
+        if next >= from.saturating_add(most as u64) {
+            break;
+        }
+    }
+    lines.truncate(most);
+    Ok(lines)
+}
+
+/// At most `most` lines of one span, from the one at place `from` among them.
+/// `rows` says which chunks they are in, and how many in each.
+async fn span_lines_from(
+    app: &AppParts,
+    attempt: &AttemptRow,
+    span: SpanId,
+    rows: &[(u64, u64)],
+    from: u64,
+    most: usize,
+) -> Result<Vec<LogLine>, TelemetryError> {
+    let mut lines = Vec::new();
+    let mut before = 0;
+    for (first_seq, count) in rows {
+        let skip = (from - 1).saturating_sub(before);
+        before += count;
+        if skip >= *count {
+            continue;
+        }
+        if lines.len() >= most {
+            break;
+        }
+        // Compacted under our eyes: the reader asks again, and finds the new chunk.
+        let Some(row) = store::chunk_at(&app.db, attempt.id, *first_seq).await? else { break };
+        let Some(records) = load(app, &row).await? else { break };
+        let own = lines_of(row.first_line, records).filter(|line| line.span == span);
+        lines.extend(own.skip(usize::try_from(skip).unwrap_or(usize::MAX)));
+    }
+    lines.truncate(most);
+    Ok(lines)
 }
 
 /// The lines among records, numbered from `first_line`.

@@ -109,28 +109,19 @@ pub(super) async fn chunks_with_lines(
 /// A row of the index, as far as counting lines needs it.
 pub(super) struct LinesRow {
     pub(super) first_seq: u64,
-    pub(super) first_line: u64,
-    pub(super) lines: u64,
     pub(super) span_lines: Vec<u8>,
 }
 
 pub(super) async fn lines_index(db: &Db, attempt: AttemptId) -> Result<Vec<LinesRow>, DbError> {
     query(
-        "SELECT first_seq, first_line, lines, span_lines FROM chunks WHERE attempt_id = $1 AND lines > 0 \
+        "SELECT first_seq, span_lines FROM chunks WHERE attempt_id = $1 AND lines > 0 \
          ORDER BY first_seq",
     )
     .bind(attempt)
     .all(db)
     .await?
     .iter()
-    .map(|row| {
-        Ok(LinesRow {
-            first_seq: row.get("first_seq")?,
-            first_line: row.get("first_line")?,
-            lines: row.get("lines")?,
-            span_lines: row.get("span_lines")?,
-        })
-    })
+    .map(|row| Ok(LinesRow { first_seq: row.get("first_seq")?, span_lines: row.get("span_lines")? }))
     .collect()
 }
 

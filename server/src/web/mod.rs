@@ -6,6 +6,7 @@ mod assets;
 mod describe;
 pub mod extract;
 mod forms;
+mod git;
 mod health;
 mod idempotency;
 pub mod layers;
@@ -13,7 +14,9 @@ mod orgs;
 mod pages;
 pub mod problem;
 mod projects;
+mod runs;
 mod session_layer;
+mod trace;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get_service};
 use utoipa::OpenApi as _;
@@ -29,8 +32,12 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// All routes of the API, below [`devenv_cloud_api::PREFIX`].
 fn api() -> OpenApiRouter<App> {
-    let routes =
-        OpenApiRouter::new().merge(accounts::routes()).merge(orgs::routes()).merge(projects::routes());
+    let routes = OpenApiRouter::new()
+        .merge(accounts::routes())
+        .merge(orgs::routes())
+        .merge(projects::routes())
+        .merge(runs::routes())
+        .merge(trace::routes());
     OpenApiRouter::with_openapi(describe::Document::openapi()).nest(devenv_cloud_api::PREFIX, routes)
 }
 
@@ -59,6 +66,7 @@ pub fn router(app: App) -> Router {
             axum::routing::get(async move || document),
         )
         .merge(health::routes())
+        .merge(git::routes())
         .merge(assets::routes())
         // Forms are sent to where their pages are read.
         .route("/sign-in", get_service(pages.clone()))

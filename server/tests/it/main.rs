@@ -14,6 +14,7 @@
 mod support;
 
 mod accounts;
+mod git;
 mod health;
 mod runs;
 mod telemetry;

@@ -354,24 +354,17 @@ both_engines! {
         }
     }
 
-    async fn runs_are_listed_newest_first_page_by_page(app: TestApp) {
+    async fn runs_are_listed_newest_first(app: TestApp) {
         let project = project(&app).await;
         for number in 1..=5 {
             project.run(&app, if number % 2 == 0 { "even" } else { "odd" }, 'a').await;
         }
-        let mut seen = Vec::new();
-        let mut before = None;
-        loop {
-            let filter = runs::RunFilter::default();
-            let page = runs::list_runs(&app, project.id, &filter, before, 2).await.expect("page");
-            seen.extend(page.items.iter().map(|run| run.number));
-            let Some(cursor) = page.next_cursor else { break };
-            before = Some(cursor.parse().expect("a cursor"));
-        }
-        assert_eq!(seen, [5, 4, 3, 2, 1]);
+        let filter = runs::RunFilter::default();
+        let page = runs::list_runs(&app, project.id, &filter, Some(5), 2).await.expect("page");
+        assert_eq!(page.iter().map(|run| run.number).collect::<Vec<_>>(), [4, 3]);
         let filter = runs::RunFilter { git_ref: Some("refs/heads/even".to_owned()), state: Some(Queued) };
         let page = runs::list_runs(&app, project.id, &filter, None, 10).await.expect("page");
-        assert_eq!(page.items.iter().map(|run| run.number).collect::<Vec<_>>(), [4]);
+        assert_eq!(page.iter().map(|run| run.number).collect::<Vec<_>>(), [4]);
         let latest = runs::latest_runs(&app, project.org).await.expect("latest");
         assert_eq!(latest.iter().map(|(_, run)| run.number).collect::<Vec<_>>(), [5]);
         assert_eq!(runs::latest_run(&app, project.id).await.expect("latest").map(|run| run.number), Some(5));

@@ -17,7 +17,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::support::{
     TestApp,
-    work::{Project, Script, claim, finish, plane},
+    work::{Project, Script, claim, finish, noise, plane},
 };
 
 async fn lease(app: &TestApp) -> (Project, Lease) {
@@ -32,8 +32,8 @@ async fn window(app: &TestApp, lease: &Lease, query: LogQuery) -> LogWindow {
 }
 
 async fn trace(app: &TestApp, lease: &Lease) -> devenv_cloud_api::trace::Trace {
-    let (attempt, row) = runs::attempt_of(&app.db, lease.attempt).await.expect("row").expect("attempt");
-    telemetry::trace(app, &row, attempt.finished_at, usize::MAX).await.expect("trace")
+    let (_, row) = runs::attempt_of(&app.db, lease.attempt).await.expect("row").expect("attempt");
+    telemetry::trace(app, &row, usize::MAX).await.expect("trace")
 }
 
 fn numbers(window: &LogWindow) -> Vec<u64> {
@@ -132,7 +132,7 @@ both_engines! {
         Script::new(&app).job().open(1, None, SpanKind::Task, Some(Stage::Task)).send(&lease, 1).await;
         for n in 0..20_u64 {
             // Hard to compress, so that some chunks are objects.
-            let noise = hex::encode(app.random.bytes::<80_000>());
+            let noise = noise(&app, 160_000);
             let mut script = Script::new(&app);
             for part in 0..100 {
                 script = script.line(1, format!("{part} {}", &noise[part * 1600..(part + 1) * 1600]));
@@ -168,7 +168,7 @@ both_engines! {
         let objects = app.config.server.state_dir.join("objects");
         std::fs::remove_dir_all(&objects).expect("remove");
         std::fs::write(&objects, "in the way").expect("write");
-        let noise = hex::encode(app.random.bytes::<200_000>());
+        let noise = noise(&app, 400_000);
         let large = Script::new(&app).job().line(1, noise).records;
         let result = plane(&app).append(&lease, 1, large.clone()).await;
         assert!(matches!(result, Err(ControlError::Unavailable(_))), "{result:?}");

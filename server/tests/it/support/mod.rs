@@ -2,8 +2,9 @@
 
 mod app;
 mod database;
+pub mod git;
 mod http;
-mod people;
+pub mod people;
 pub mod work;
 
 pub use app::TestApp;

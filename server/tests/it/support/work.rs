@@ -166,3 +166,13 @@ impl Script {
         plane(&self.app).append(lease, first, self.records).await.expect("append");
     }
 }
+
+/// Text of this many characters that no compression makes much smaller.
+pub fn noise(app: &TestApp, length: usize) -> String {
+    let mut text = String::new();
+    while text.len() < length {
+        text.push_str(&hex::encode(app.random.bytes::<1024>()));
+    }
+    text.truncate(length);
+    text
+}
