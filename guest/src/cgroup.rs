@@ -32,6 +32,10 @@ impl Cgroups {
     pub fn create(mount: &Path) -> io::Result<Self> {
         const CONTROLLERS: &str = "+memory +pids";
         fs::write(mount.join("cgroup.subtree_control"), CONTROLLERS)?;
+        // With it, all of the job together weighs as much as one thread of the
+        // session: a fork bomb cannot keep a cancellation from being heard. Good to
+        // have, no reason to refuse a kernel.
+        let _ = fs::write(mount.join("cgroup.subtree_control"), "+cpu");
         let root = mount.join("job");
         fs::create_dir_all(&root)?;
         let memory = job_memory(&fs::read_to_string("/proc/meminfo")?);
@@ -39,6 +43,7 @@ impl Cgroups {
         // More than one command may run: the job as a whole gets a little more.
         fs::write(root.join("pids.max"), (MAX_PROCESSES + MAX_PROCESSES / 2).to_string())?;
         fs::write(root.join("cgroup.subtree_control"), CONTROLLERS)?;
+        let _ = fs::write(root.join("cgroup.subtree_control"), "+cpu");
         Ok(Self { root, memory, next: Arc::default() })
     }
 

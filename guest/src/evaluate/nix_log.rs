@@ -191,6 +191,9 @@ impl NixLog {
             if let Some((file, line)) = place {
                 (diagnosis.file, diagnosis.line) = (Some(file), line);
             }
+            // Everything else is relative to the source, too.
+            let source = format!("{}/", self.source.display());
+            diagnosis.summary = diagnosis.summary.replace(&source, "");
             self.show(span, text, &diagnosis, trace);
             self.errors.push((diagnosis, plain));
         } else if let Some(warning) =
