@@ -22,7 +22,7 @@ pub use pushed::{NO_DEVENV_NIX, Pusher, reconcile_refs_once, refs_changed};
 pub use repository::{
     ForgeError, Repository, create_repository, delete_repository, pack, resolve, set_default_branch,
 };
-pub use settings::{glob, invalid_settings};
+pub use settings::glob;
 
 /// What the git remote remembers while the server runs.
 #[derive(Debug, Default)]

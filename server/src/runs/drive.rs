@@ -14,6 +14,9 @@ const REAP_EVERY: Duration = Duration::from_secs(5);
 /// the safety net below the comparison that follows every push.
 const RECONCILE_EVERY: Duration = Duration::from_secs(600);
 
+/// How often the telemetry of deleted projects is looked for.
+const ORPHANS_EVERY: Duration = Duration::from_secs(3600);
+
 /// Keeps the queue, the refs and the telemetry in order until the server stops.
 pub async fn drive(app: App) {
     tokio::join!(
@@ -26,6 +29,11 @@ pub async fn drive(app: App) {
             }
         }),
         reconcile_refs(&app),
+        every(&app, ORPHANS_EVERY, async |app: &App| {
+            if let Err(error) = telemetry::remove_orphans_once(app).await {
+                tracing::error!(error = %error, "cannot remove the telemetry of deleted projects");
+            }
+        }),
         every(&app, REAP_EVERY, async |app: &App| {
             while !app.shutdown.is_cancelled() {
                 match telemetry::compact_once(app).await {

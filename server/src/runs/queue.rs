@@ -89,6 +89,5 @@ async fn try_claim(
     let row = store::assignment(&mut tx, attempt).await?;
     tx.wake(Topic::Attempt(attempt));
     tx.commit().await?;
-    app.metrics.stage_seconds.with_label_values(&["queue"]).observe((now - row.queued_at).as_seconds_f64());
     Ok(Some(assignment::assignment(app, lease, row)))
 }

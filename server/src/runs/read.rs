@@ -1,7 +1,7 @@
 //! Reading runs, once or as they change.
 
 use devenv_cloud_api::{
-    ids::{OrgId, ProjectId},
+    ids::ProjectId,
     names::Slug,
     runs::{Run, RunSummary, State},
     trace::RunEvent,
@@ -36,22 +36,6 @@ pub async fn list_runs(
     limit: u32,
 ) -> Result<Vec<RunSummary>, DbError> {
     store::list(&app.db, project, filter, before, limit).await
-}
-
-/// The newest run of each project of an organisation that has one.
-///
-/// # Errors
-/// See [`DbError`].
-pub async fn latest_runs(app: &AppParts, org: OrgId) -> Result<Vec<(ProjectId, RunSummary)>, DbError> {
-    store::latest_of_projects(&app.db, org).await
-}
-
-/// The newest run of one project, if it has one.
-///
-/// # Errors
-/// See [`DbError`].
-pub async fn latest_run(app: &AppParts, project: ProjectId) -> Result<Option<RunSummary>, DbError> {
-    Ok(store::list(&app.db, project, &RunFilter::default(), None, 1).await?.into_iter().next())
 }
 
 /// A run with all its jobs. `can_operate` is the caller's to know.

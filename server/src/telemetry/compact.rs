@@ -1,9 +1,9 @@
 //! Compaction: the many small chunks of an attempt that has ended become few
 //! large ones, and its spans one object.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::PoisonError};
 
-use devenv_cloud_api::ids::{AttemptId, ProjectId};
+use devenv_cloud_api::ids::AttemptId;
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, path::Path};
 
@@ -24,7 +24,18 @@ use crate::app::AppParts;
 /// # Errors
 /// When the database or the store says no. The attempt stays as it was.
 pub async fn compact_once(app: &AppParts) -> Result<bool, anyhow::Error> {
-    let Some((attempt, last_seq)) = store::next_to_compact(&app.db).await? else { return Ok(false) };
+    let damaged = || app.telemetry.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+    let candidates = store::to_compact(&app.db).await?;
+    let next = candidates.into_iter().find(|(attempt, _)| !damaged().contains(attempt));
+    let Some((attempt, last_seq)) = next else { return Ok(false) };
+    let result = compact(app, attempt, last_seq).await;
+    if result.is_err() {
+        damaged().insert(attempt);
+    }
+    result.map(|()| true)
+}
+
+async fn compact(app: &AppParts, attempt: AttemptId, last_seq: u64) -> Result<(), anyhow::Error> {
     let mut folded = Folded::default();
     let mut spans = Vec::new();
     let mut chunks = Vec::new();
@@ -71,7 +82,7 @@ pub async fn compact_once(app: &AppParts) -> Result<bool, anyhow::Error> {
         tx.commit().await?;
     }
     sweep(app, attempt).await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Removes the attempt's objects that no row names.
@@ -87,17 +98,26 @@ async fn sweep(app: &AppParts, attempt: AttemptId) -> Result<(), TelemetryError>
     Ok(())
 }
 
-/// Removes all objects of a project's telemetry, before its rows go.
+/// Removes the objects of attempts that are no more: their project was deleted.
+/// An attempt's row is there before its first object, so what has no row now
+/// will never have one.
 ///
 /// # Errors
 /// When the database or the store says no.
-pub async fn delete_objects(app: &AppParts, project: ProjectId) -> Result<(), TelemetryError> {
-    for attempt in store::attempts_of_project(&app.db, project).await? {
-        let prefix = Path::from(format!("attempts/{attempt}"));
-        let all: Vec<_> = app.objects.list(Some(&prefix)).try_collect().await?;
-        for object in all {
-            app.objects.delete(&object.location).await?;
+pub async fn remove_orphans_once(app: &AppParts) -> Result<usize, TelemetryError> {
+    let all = app.objects.list_with_delimiter(Some(&Path::from("attempts"))).await?;
+    let mut count = 0;
+    for prefix in all.common_prefixes {
+        let Some(attempt) = prefix.filename().and_then(|name| name.parse::<AttemptId>().ok()) else {
+            continue;
+        };
+        if app.shutdown.is_cancelled() {
+            break;
+        }
+        if !store::attempt_exists(&app.db, attempt).await? {
+            sweep(app, attempt).await?;
+            count += 1;
         }
     }
-    Ok(())
+    Ok(count)
 }

@@ -101,6 +101,10 @@ impl Follower {
             for chunk in chunks {
                 let Some(records) = read::load(&self.app, &chunk).await? else { break };
                 self.take(&row, &chunk, records).await?;
+                // A reader is handed this much at most before it is asked again.
+                if self.waiting.len() > 4 {
+                    break;
+                }
             }
             return Ok(true);
         }

@@ -17,7 +17,7 @@ mod record;
 mod store;
 mod write;
 
-pub use compact::{compact_once, delete_objects};
+pub use compact::{compact_once, remove_orphans_once};
 pub use fold::Folded;
 pub use live::{Event, attempt_events};
 pub use read::{LogQuery, Telemetry, TelemetryError, log_text, log_window, trace};

@@ -51,6 +51,9 @@ pub enum TelemetryError {
 #[derive(Debug, Default)]
 pub struct Telemetry {
     folded: Mutex<HashMap<AttemptId, (u64, Shared)>>,
+    /// Attempts whose chunks could not be compacted: one that is damaged must
+    /// not keep the others from their turn.
+    pub(super) damaged: Mutex<std::collections::HashSet<AttemptId>>,
 }
 
 type Shared = Arc<tokio::sync::Mutex<Folded>>;

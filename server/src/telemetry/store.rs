@@ -276,16 +276,18 @@ pub(super) async fn close_stage(
     .map(|_| ())
 }
 
-/// An attempt that has ended and whose chunks are as they came.
-pub(super) async fn next_to_compact(db: &Db) -> Result<Option<(AttemptId, u64)>, DbError> {
+/// Attempts that have ended and whose chunks are as they came, oldest first,
+/// with the number of their last record.
+pub(super) async fn to_compact(db: &Db) -> Result<Vec<(AttemptId, u64)>, DbError> {
     query(
         "SELECT id, last_seq FROM attempts WHERE finished_at IS NOT NULL AND compacted_at IS NULL AND last_seq > 0 \
-         ORDER BY finished_at LIMIT 1",
+         ORDER BY finished_at LIMIT 50",
     )
-    .optional(db)
+    .all(db)
     .await?
+    .iter()
     .map(|row| Ok((row.get("id")?, row.get("last_seq")?)))
-    .transpose()
+    .collect()
 }
 
 /// Puts the compacted chunks in the place of the others, once.
@@ -327,19 +329,11 @@ pub(super) async fn object_keys(db: &Db, attempt: AttemptId) -> Result<Vec<Strin
     .collect()
 }
 
-/// All attempts of a project.
-pub(super) async fn attempts_of_project(
-    db: &Db,
-    project: devenv_cloud_api::ids::ProjectId,
-) -> Result<Vec<AttemptId>, DbError> {
-    query(
-        "SELECT a.id FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
-         WHERE r.project_id = $1 AND a.last_seq > 0",
-    )
-    .bind(project)
-    .all(db)
-    .await?
-    .iter()
-    .map(|row| row.get("id"))
-    .collect()
+/// Whether there is such an attempt.
+pub(super) async fn attempt_exists(db: &Db, attempt: AttemptId) -> Result<bool, DbError> {
+    query("SELECT 1 AS one FROM attempts WHERE id = $1")
+        .bind(attempt)
+        .optional(db)
+        .await
+        .map(|row| row.is_some())
 }

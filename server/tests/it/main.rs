@@ -16,5 +16,6 @@ mod support;
 mod accounts;
 mod git;
 mod health;
+mod live;
 mod runs;
 mod telemetry;

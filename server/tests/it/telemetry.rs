@@ -163,6 +163,17 @@ both_engines! {
         assert_eq!(lines, 2000);
     }
 
+    async fn what_a_deleted_project_said_is_deleted_too(app: TestApp) {
+        let (_, lease) = lease(&app).await;
+        let noise = noise(&app, 400_000);
+        Script::new(&app).job().line(1, noise).send(&lease, 1).await;
+        assert_eq!(telemetry::remove_orphans_once(&app).await.expect("look"), 0);
+        assert_eq!(objects(&app).await, 1);
+        devenv_cloud::db::query("DELETE FROM projects").execute(&app.db).await.expect("delete");
+        assert_eq!(telemetry::remove_orphans_once(&app).await.expect("remove"), 1);
+        assert_eq!(objects(&app).await, 0);
+    }
+
     async fn a_disk_that_is_full_acknowledges_nothing(app: TestApp) {
         let (_, lease) = lease(&app).await;
         let objects = app.config.server.state_dir.join("objects");
