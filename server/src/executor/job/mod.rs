@@ -250,12 +250,18 @@ impl Attempt<'_> {
     /// Gets a machine, has it do the job, and gives it back.
     async fn run(&mut self) -> Ending {
         let spec = (&self.assignment.limits).into();
-        let mut machine = tokio::select! {
-            seen = self.watch.see(false) => return self.stopped_early(seen),
-            machine = self.context.machines.machine(&spec) => match machine {
-                Ok(machine) => machine,
-                Err(error) => return self.failed(&JobError::Machine(error)),
-            },
+        let Self { watch, reporter, context, .. } = self;
+        // Whoever watches sees the machine being made while it is made.
+        let prepared = async { tokio::join!(reporter.flush(), context.machines.machine(&spec)) };
+        let prepared = tokio::select! {
+            seen = watch.see(false) => Err(seen),
+            prepared = prepared => Ok(prepared),
+        };
+        let mut machine = match prepared {
+            Err(seen) => return self.stopped_early(seen),
+            Ok((Err(error), _)) => return self.failed(&JobError::Report(error)),
+            Ok((_, Err(error))) => return self.failed(&JobError::Machine(error)),
+            Ok((Ok(()), Ok(machine))) => machine,
         };
         let result = self.talk(&mut machine).await;
         let end = self.context.clock.now();

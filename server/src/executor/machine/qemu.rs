@@ -134,10 +134,10 @@ impl Machines for QemuMachines {
         let process = arguments.launch(host, accelerator, spec).start().await;
         let process = process.map_err(cannot_start)?;
         let events = SharedEvents::default();
-        tokio::spawn(qmp::follow(to_async(control).map_err(cannot_start)?, events.clone()));
+        let following = tokio::spawn(qmp::follow(to_async(control).map_err(cannot_start)?, events.clone()));
         Ok(Machine {
             channel: Box::new(to_async(channel).map_err(cannot_start)?),
-            life: Box::new(QemuLife { process, events }),
+            life: Box::new(QemuLife { process, events, following: Some(following) }),
             attributes: BTreeMap::from(
                 [
                     ("devenv_cloud.machine.accelerator", accelerator.name().to_owned()),
@@ -407,6 +407,7 @@ fn open(path: &Path) -> Result<File, MachineError> {
 struct QemuLife {
     process: Process,
     events: SharedEvents,
+    following: Option<tokio::task::JoinHandle<()>>,
 }
 
 #[async_trait]
@@ -420,6 +421,10 @@ impl Life for QemuLife {
             Ok(ended) => ended,
             Err(error) => return Exit::Failed { status: -1, words: error.to_string() },
         };
+        // The reason may still be in the channel.
+        if let Some(following) = self.following.take() {
+            drop(tokio::time::timeout(Duration::from_secs(1), following).await);
+        }
         let events = *self.events.lock().unwrap_or_else(PoisonError::into_inner);
         match ended {
             _ if events.disk_full => Exit::HostDiskFull,
