@@ -81,7 +81,14 @@ async fn work(context: Context, capacity: Capacity, shutdown: CancellationToken)
             claimed = context.control.claim(&capacity) => claimed,
         };
         match claimed {
-            Ok(Some(assignment)) => job::execute(&context, assignment).await,
+            Ok(Some(assignment)) => {
+                let context = context.clone();
+                let job = tokio::spawn(async move { job::execute(&context, assignment).await });
+                // A defect of ours in one job is not to cost the slot.
+                if let Err(error) = job.await {
+                    tracing::error!(%error, "executing a job went wrong; its lease lapses");
+                }
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!("cannot claim work: {:#}", anyhow::Error::from(error));
@@ -113,7 +120,13 @@ mod tests {
     /// An executor with two slots and three jobs to do.
     fn scene() -> Scene {
         let control = Arc::new(Control::default());
-        *control.work.lock().unwrap() = vec![assignment(), assignment(), assignment()];
+        *control.work.lock().unwrap() = (1..=3)
+            .map(|token| {
+                let mut assignment = assignment();
+                assignment.lease.token = token;
+                assignment
+            })
+            .collect();
         let (sender, guests) = mpsc::unbounded_channel();
         let host =
             Host { guests: sender, killed: Arc::new(watch::Sender::new(false)), exit: None, missing: false };

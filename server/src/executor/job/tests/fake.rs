@@ -125,6 +125,8 @@ pub(crate) struct Control {
     pub(crate) storing: watch::Sender<bool>,
     pub(crate) renewals: AtomicU32,
     pub(crate) records: Mutex<Vec<Record>>,
+    /// The last sequence number of each lease.
+    pub(crate) last: Mutex<BTreeMap<u128, u64>>,
     pub(crate) conclusion: Mutex<Option<Conclusion>>,
     pub(crate) source: Mutex<Vec<Result<Bytes, ControlError>>>,
     pub(crate) work: Mutex<Vec<Assignment>>,
@@ -140,6 +142,7 @@ impl Default for Control {
             storing: watch::Sender::new(true),
             renewals: 0.into(),
             records: Mutex::default(),
+            last: Mutex::default(),
             conclusion: Mutex::default(),
             source: Mutex::new(vec![Ok(Bytes::from_static(b"PACK"))]),
             work: Mutex::default(),
@@ -186,9 +189,11 @@ impl ControlPlane for Control {
         if *self.state.borrow() == LeaseState::Lost {
             return Err(ControlError::LeaseLost(lease.attempt));
         }
-        let mut stored = self.records.lock().unwrap();
-        assert_eq!(first, stored.len() as u64 + 1, "numbers are consecutive");
-        stored.extend(records);
+        let mut last = self.last.lock().unwrap();
+        let last = last.entry(lease.token).or_default();
+        assert_eq!(first, *last + 1, "numbers are consecutive");
+        *last += records.len() as u64;
+        self.records.lock().unwrap().extend(records);
         self.appended.notify_waiters();
         Ok(())
     }
