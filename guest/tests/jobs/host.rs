@@ -8,6 +8,7 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     thread,
 };
 
@@ -73,13 +74,13 @@ pub(crate) fn git(folder: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 /// A guest's surroundings in a folder that goes away.
 pub(crate) struct Ground {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     pub(crate) world: World,
 }
 
 impl Ground {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let path = |name: &str| folder.path().join(name);
         for name in ["home", "nix/etc", "tmp"] {
             fs::create_dir_all(path(name)).unwrap();
@@ -143,7 +144,7 @@ impl Ground {
             write_message(&host, &HostMessage::Source(chunk.to_vec())).unwrap();
         }
         write_message(&host, &HostMessage::SourceEnd).unwrap();
-        Host { channel: host, session, records: Vec::new() }
+        Host { channel: host, session, records: Vec::new(), _folder: self.folder.clone() }
     }
 }
 
@@ -156,6 +157,8 @@ pub(crate) struct Host {
     pub(crate) channel: UnixStream,
     session: thread::JoinHandle<Result<(), session::SessionError>>,
     pub(crate) records: Vec<Record>,
+    /// Stays as long as the guest works in it.
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl Host {
