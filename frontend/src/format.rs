@@ -39,15 +39,15 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// How far away that is: `in 3 d`, or `expired`.
+/// When something ends: `expires in 3 d`, or `expired`.
 #[must_use]
 pub fn until(then: Timestamp, now: Timestamp) -> String {
     let seconds = (then - now).num_seconds();
     match seconds {
         ..=0 => "expired".to_owned(),
-        1..=3599 => format!("in {} min", (seconds / 60).max(1)),
-        3600..=86_399 => format!("in {} h", seconds / 3600),
-        _ => format!("in {} d", seconds / 86_400),
+        1..=3599 => format!("expires in {} min", (seconds / 60).max(1)),
+        3600..=86_399 => format!("expires in {} h", seconds / 3600),
+        _ => format!("expires in {} d", seconds / 86_400),
     }
 }
 
@@ -143,8 +143,8 @@ mod tests {
             assert_eq!(ago(at(then), at(0)), text, "{then}");
         }
         assert_eq!(until(at(-1), at(0)), "expired");
-        assert_eq!(until(at(30), at(0)), "in 1 min");
-        assert_eq!(until(at(86_400 * 3), at(0)), "in 3 d");
+        assert_eq!(until(at(30), at(0)), "expires in 1 min");
+        assert_eq!(until(at(86_400 * 3), at(0)), "expires in 3 d");
     }
 
     #[test]

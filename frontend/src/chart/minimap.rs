@@ -83,7 +83,7 @@ pub(super) fn Minimap(
                     {move || {
                         let marks = all.get();
                         #[expect(clippy::cast_precision_loss, reason = "at most MOST")]
-                        let height = (HEIGHT as f64 / marks.len().max(1) as f64).clamp(0.4, 5.0);
+                        let height = (HEIGHT as f64 / marks.len().max(1) as f64).clamp(0.3, 1.0);
                         marks
                             .into_iter()
                             .map(|mark| {

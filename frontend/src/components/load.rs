@@ -2,6 +2,7 @@
 //! Every page shows them through this file, so that they look the same everywhere.
 
 use leptos::prelude::*;
+use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +81,9 @@ pub fn ProblemPage(failure: Failure) -> impl IntoView {
         outcome.set_status(failure.status.filter(|s| *s >= 400).unwrap_or(503));
     }
     view! {
+        <Title text=failure.title.clone() />
         <section class="problem-page">
-            <h1>{failure.title}</h1>
+            <h1>{format::capital(&failure.title)}</h1>
             {failure.detail.map(|detail| view! { <p>{detail}</p> })}
             <p>
                 <a href="" rel="external" class="button">
@@ -109,6 +111,7 @@ fn SignInFirst() -> impl IntoView {
     let target = address.clone();
     Effect::new(move |_| browser::leave_for(&target));
     view! {
+        <Title text="Please sign in" />
         <section class="problem-page">
             <h1>"Please sign in"</h1>
             <p>

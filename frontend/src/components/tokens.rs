@@ -138,9 +138,7 @@ fn TokenRow(token: Token, on_revoked: impl Fn() + Clone + 'static) -> impl IntoV
                 </span>
             </span>
             <span class="muted token-row-times">
-                <span>
-                    "expires " <Until time=token.expires_at />
-                </span>
+                <Until time=token.expires_at />
                 <span>
                     {match token.last_used_at {
                         Some(time) => view! { "used " <Ago time /> }.into_any(),

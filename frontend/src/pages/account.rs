@@ -117,7 +117,7 @@ fn PasswordForm(email: String) -> impl IntoView {
     view! {
         <ApiForm submit button="Change password" on_submit=send>
             // Password managers want to know whose password it is.
-            <input type="hidden" name="username" autocomplete="username" value=email />
+            <input class="visually-hidden" type="text" name="username" autocomplete="username" value=email readonly tabindex="-1" aria-hidden="true" aria-label="E-mail address" />
             <Field
                 label="Current password"
                 name="current"

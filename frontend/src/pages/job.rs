@@ -264,7 +264,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         <PageHead title=view.job.clone() window_title=format!("{title} · run {} · {}/{}", view.number, view.org, view.project) about=view.title.clone()>
             {view.can_operate.then(|| view! { <Operate path=operate_path state reload /> })}
         </PageHead>
-        <p class="facts">
+        <div class="facts">
             <StateMark state />
             <Progress attempt=Signal::derive(move || Some(attempt.get())) />
             <Elapsed
@@ -279,7 +279,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
             }}
             <Attempts attempts current=number base=base.clone() />
             <Broken line />
-        </p>
+        </div>
         {move || {
             reason.get().map(|reason| view! { <p class=format!("notice {}", class(state.get()))>{reason}</p> })
         }}

@@ -128,7 +128,7 @@ fn ProjectRow(project: Project) -> impl IntoView {
                     }
                         .into_any()
                 }
-                None => view! { <span class="muted row-end">"no runs yet"</span> }.into_any(),
+                None => view! { <span class="muted project-row-none">"no runs yet"</span> }.into_any(),
             }}
         </li>
     }

@@ -70,8 +70,11 @@ async fn load(api: &Api, org: &str, project: &str, number: &str) -> Result<RunVi
             "{path}/jobs/{}/log?attempt={}&span={}&tail={LINES}",
             job.name, attempt.number, stage.span
         );
-        // Without its log a failure is still worth showing.
+        // Without its log a failure is still worth showing, and what wrote nothing has none.
         let Ok(window) = api.get::<LogWindow>(&log).await else { continue };
+        if window.lines.is_empty() {
+            continue;
+        }
         failing.push(Failing {
             job: job.name.clone(),
             span: stage.span,
@@ -171,7 +174,7 @@ fn Ready(view: RunView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         <PageHead title window_title>
             {can_operate.then(|| view! { <Operate path=api_path.clone() state reload=reload.clone() /> })}
         </PageHead>
-        <p class="facts">
+        <div class="facts">
             <StateMark state />
             <span class="muted">"#" {summary.number}</span>
             <a class="ref" href=branch_href title="Runs of this branch">
@@ -190,7 +193,7 @@ fn Ready(view: RunView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
                 end=Signal::derive(move || run.with(|r| r.summary.finished_at))
             />
             <Broken line />
-        </p>
+        </div>
         {move || reason.get().map(|reason| view! { <p class=format!("notice {}", crate::components::state::class(state.get()))>{reason}</p> })}
         {move || {
             let base = annotation_base.clone();

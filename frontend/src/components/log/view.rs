@@ -416,6 +416,8 @@ pub fn Excerpt(
     href: String,
     window: LogWindow,
 ) -> impl IntoView {
+    let title: String = title;
+    let label = format!("Last lines of {title}");
     let more = usize::try_from(window.total).unwrap_or(usize::MAX).saturating_sub(window.lines.len());
     view! {
         <section class="excerpt">
@@ -433,7 +435,7 @@ pub fn Excerpt(
                         }
                     })}
             </header>
-            <div class="log-rows excerpt-rows" tabindex="0" role="region" aria-label="Last lines">
+            <div class="log-rows excerpt-rows" tabindex="0" role="region" aria-label=label>
                 {window
                     .lines
                     .into_iter()
