@@ -38,9 +38,12 @@ use crate::{
     transport::Api,
 };
 
-/// At most this many spans travel inside the page; the browser fetches the rest.
+/// The server renders this many spans at most; the browser fetches the rest.
 #[cfg(not(feature = "hydrate"))]
-const SPANS: usize = 400;
+const FIRST_SPANS: &str = "&limit=400";
+/// The browser, going from page to page, asks for all at once.
+#[cfg(feature = "hydrate")]
+const FIRST_SPANS: &str = "";
 
 /// What the page needs first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,15 +93,12 @@ async fn load(api: &Api, path: [String; 4], attempt: &str) -> Result<JobView, Fa
         trace: Trace { spans: Vec::new(), total: 0, seq: 0 },
         attempt,
     };
-    #[cfg_attr(feature = "hydrate", expect(unused_mut, reason = "the browser keeps all of it"))]
-    let mut trace = read_trace(api, &view.api_path(), view.attempt.number).await?;
-    #[cfg(not(feature = "hydrate"))]
-    trace.spans.truncate(SPANS);
+    let trace = read_trace(api, &view.api_path(), view.attempt.number, FIRST_SPANS).await?;
     Ok(JobView { trace, ..view })
 }
 
-async fn read_trace(api: &Api, job: &str, attempt: u32) -> Result<Trace, Failure> {
-    Ok(api.get(&format!("{job}/trace?attempt={attempt}")).await?)
+async fn read_trace(api: &Api, job: &str, attempt: u32, limit: &str) -> Result<Trace, Failure> {
+    Ok(api.get(&format!("{job}/trace?attempt={attempt}{limit}")).await?)
 }
 
 /// The job's page.
@@ -165,7 +165,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         if cut {
             let (api, path) = (rest_api.clone(), rest_path.clone());
             leptos::task::spawn_local(async move {
-                if let Ok(trace) = read_trace(&api, &path, number).await {
+                if let Ok(trace) = read_trace(&api, &path, number, "").await {
                     let _ = model.try_update(|m| m.merge(trace.spans));
                 }
             });

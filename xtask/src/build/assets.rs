@@ -10,7 +10,6 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -20,12 +19,12 @@ use wasm_bindgen_cli_support::Bindgen;
 use super::FRONTEND;
 use crate::{
     layout::Layout,
-    setup::wasm,
+    setup::{node, wasm},
     shell::{self, say},
 };
 
 /// Raised when what is done here changes, so that old results are made again.
-const RECIPE: &[u8] = b"1";
+const RECIPE: &[u8] = b"2";
 
 /// Compiles and writes the directory that the server embeds; leaves it alone
 /// when nothing that goes in has changed.
@@ -116,7 +115,7 @@ fn bind(layout: &Layout, compiled: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
     let raw = work.path().join("app_bg.wasm");
     let optimised = work.path().join("app_opt.wasm");
     shell::quietly(
-        Command::new(shell::find("wasm-opt").context("wasm-opt is missing: run `cargo xtask setup`")?)
+        node::wasm_opt(layout)?
             .arg("-Oz")
             .args([
                 "--enable-bulk-memory",

@@ -31,7 +31,6 @@ const NEEDED: &[(Probe, &[&str])] = &[
     (Probe::Path("/etc/ssl/certs/ca-certificates.crt"), &["ca-certificates"]),
     (Probe::Program("node"), &["nodejs"]),
     (Probe::Program("npm"), &["npm"]),
-    (Probe::Program("wasm-opt"), &["binaryen"]),
     // The guest image and the machines that boot it.
     (Probe::Program("qemu-system-x86_64"), &["qemu-system-x86"]),
     (Probe::Program("mmdebstrap"), &["mmdebstrap"]),

@@ -42,6 +42,31 @@ pub(crate) fn program(layout: &Layout) -> Result<PathBuf> {
     Ok(own)
 }
 
+/// Binaryen's optimiser, as a program for Node. Debian 12's (108) writes tables
+/// that the bindings cannot use: the page would stop before it is alive.
+const BINARYEN: &str = "132.0.0";
+
+/// Node and the optimiser, installed once per machine.
+pub(crate) fn wasm_opt(layout: &Layout) -> Result<Command> {
+    let directory = layout.cache.join(format!("binaryen-{BINARYEN}"));
+    let script = directory.join("node_modules/binaryen/bin/wasm-opt");
+    if !script.exists() {
+        step(&format!("set-up: npm install binaryen@{BINARYEN} (once per machine)"), || {
+            fs::create_dir_all(&directory)?;
+            shell::quietly(
+                Command::new("npm")
+                    .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+                    .arg(&directory)
+                    .arg(format!("binaryen@{BINARYEN}"))
+                    .current_dir(&directory),
+            )
+        })?;
+    }
+    let mut command = Command::new(program(layout)?);
+    command.arg(script);
+    Ok(command)
+}
+
 /// `v20.19.2` → 20.
 fn major_version(node: &Path) -> Option<u32> {
     let version = shell::output(Command::new(node).arg("--version")).ok()?;

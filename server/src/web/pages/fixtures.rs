@@ -484,9 +484,13 @@ pub(super) fn api() -> Router {
         )
         .route(
             &format!("{run_path}/jobs/{{job}}/trace"),
-            get(|Path((_, _, number, job)): Path<(String, String, u64, String)>| async move {
-                Json(trace(number, known_state(number, &job)))
-            }),
+            get(
+                |Path((_, _, number, job)): Path<(String, String, u64, String)>, Query(query): Query<LogQuery>| async move {
+                    let mut trace = trace(number, known_state(number, &job));
+                    trace.spans.truncate(query.limit.map_or(usize::MAX, |n| usize::try_from(n).expect("small")));
+                    Json(trace)
+                },
+            ),
         )
         .route(
             &format!("{run_path}/jobs/{{job}}/log"),
