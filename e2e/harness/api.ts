@@ -212,7 +212,7 @@ export class ProjectApi {
   async untilLine(number: number, pattern: RegExp): Promise<LogLine[]> {
     const job = await this.job(number);
     const lines: LogLine[] = [];
-    for await (const event of this.api.events(`${this.path}/runs/${number}/jobs/${job.id}/events`)) {
+    for await (const event of this.api.events(`${this.path}/runs/${number}/jobs/${job.name}/events`)) {
       if (event.data.event === "lines") {
         lines.push(...event.data.lines);
         if (event.data.lines.some((line: LogLine) => pattern.test(line.text))) return lines;
@@ -225,13 +225,13 @@ export class ProjectApi {
 
   async log(number: number, query = ""): Promise<LogWindow> {
     const job = await this.job(number);
-    return this.api.get(`${this.path}/runs/${number}/jobs/${job.id}/log${query}`);
+    return this.api.get(`${this.path}/runs/${number}/jobs/${job.name}/log${query}`);
   }
 
   async text(number: number, attempt?: number): Promise<string> {
     const job = await this.job(number);
     const query = attempt === undefined ? "" : `?attempt=${attempt}`;
-    const response = await this.api.raw("GET", `${this.path}/runs/${number}/jobs/${job.id}/log.txt${query}`);
+    const response = await this.api.raw("GET", `${this.path}/runs/${number}/jobs/${job.name}/log.txt${query}`);
     if (!response.ok) throw new ApiError(response.status, await response.text(), "log.txt");
     return response.text();
   }

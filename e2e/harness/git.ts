@@ -87,9 +87,9 @@ export class Git {
   }
 }
 
-/** The numbers in `remote: run 42: <url>`. */
+/** The numbers in `remote: run 42: <url>` and `remote: run 42 skipped, …: <url>`. */
 export function announced(answer: Answer): number[] {
-  return [...answer.stderr.matchAll(/^remote: run (\d+): http\S+/gm)].map((match) => Number(match[1]));
+  return [...answer.stderr.matchAll(/^remote: run (\d+)[^:]*: http\S+/gm)].map((match) => Number(match[1]));
 }
 
 function fail(message: string): never {

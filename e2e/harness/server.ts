@@ -166,7 +166,7 @@ export class Server {
       scopes: ["read", "write", "admin"],
       expires_in_days: 7,
     });
-    return { ...person, token: secret, api: api.withToken(secret) };
+    return { ...person, token: secret, api: api.withToken(secret), session: api };
   }
 }
 
@@ -177,6 +177,8 @@ export interface Person {
   /** A personal access token with every scope. */
   token: string;
   api: Api;
+  /** The API as their browser uses it; some things no token may do. */
+  session: Api;
 }
 
 async function freePort(): Promise<number> {

@@ -113,7 +113,11 @@ test("a wrong token gets nothing, and no word about what exists", async ({ works
 });
 
 test("a token that may only read cannot push", async ({ workspace, person }) => {
-  const { secret } = await person.api.post("/account/tokens", { name: "reader", scopes: ["read"], expires_in_days: 1 });
+  const { secret } = await person.session.post("/account/tokens", {
+    name: "reader",
+    scopes: ["read"],
+    expires_in_days: 1,
+  });
   const reader = await Git.create(workspace.project, secret);
   expect((await reader.run("ls-remote", "origin")).code).toBe(0);
   reader.write(NOTHING_TO_DO);
