@@ -77,11 +77,9 @@ test("a million lines are all kept, in order", async ({ workspace }) => {
   test.slow();
   const { run, text } = await outcome(workspace, "many-lines");
   expect(run.state, run.reason).toBe("success");
-  const numbers = text.match(/\b\d+$/gm)?.map(Number) ?? [];
-  expect(text.split("\n").length).toBeGreaterThanOrEqual(1_000_000);
   let last = 0;
-  for (const number of numbers) {
-    if (number === last + 1) last = number;
+  for (const [, number] of text.matchAll(/^.*line (\d+) of a long log$/gm)) {
+    if (Number(number) === last + 1) last += 1;
   }
   expect(last, "the last of an unbroken series").toBe(1_000_000);
 });

