@@ -37,6 +37,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let _lock = lock_state_dir(&state_dir)?;
     let app = assemble(config, Clock::system(), Random::system()).await?;
 
+    if let Err(error) = crate::projects::remove_orphans_once(&app).await {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "left-over repositories could not be removed; trying again at the next start"
+        );
+    }
+
     let listen = app.config.server.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;

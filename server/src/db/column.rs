@@ -23,7 +23,7 @@ macro_rules! native {
     ($($type:ty),*) => {$(
         impl Column for $type {
             fn sqlite(row: &SqliteRow, name: &str) -> Result<Self, sqlx::Error> {
-                row.try_get(name)
+                not_null(name, row.try_get(name)?)
             }
             fn postgres(row: &PgRow, name: &str) -> Result<Self, sqlx::Error> {
                 row.try_get(name)
@@ -38,6 +38,15 @@ macro_rules! native {
             }
         }
     )*};
+}
+
+/// SQLite itself reads NULL as 0 or as empty. Nothing where something must be is
+/// an error on both engines.
+fn not_null<T>(name: &str, value: Option<T>) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| sqlx::Error::ColumnDecode {
+        index: name.to_owned(),
+        source: Box::new(sqlx::error::UnexpectedNullError),
+    })
 }
 
 native!(Uuid, String, i64, bool, Vec<u8>);
@@ -102,7 +111,7 @@ struct NoInstant(i64);
 
 impl Column for Timestamp {
     fn sqlite(row: &SqliteRow, name: &str) -> Result<Self, sqlx::Error> {
-        let micros: i64 = row.try_get(name)?;
+        let micros: i64 = not_null(name, row.try_get(name)?)?;
         decode(name, Self::from_timestamp_micros(micros).ok_or(NoInstant(micros)))
     }
     fn postgres(row: &PgRow, name: &str) -> Result<Self, sqlx::Error> {

@@ -243,7 +243,6 @@ pub async fn sessions(
     limit: u32,
 ) -> Result<Vec<Listed>, DbError> {
     let rows = store::list_sessions(&app.db, asker.user.id, app.clock.now(), before, limit).await?;
-    let idle = idle(&app.config.sessions);
     Ok(rows
         .into_iter()
         .map(|(auth, last_seen_at)| Listed {
@@ -253,7 +252,7 @@ pub async fn sessions(
             ip: auth.ip,
             created_at: auth.created_at,
             last_seen_at,
-            expires_at: auth.absolute_until.min(last_seen_at + idle),
+            expires_at: auth.absolute_until,
         })
         .collect())
 }

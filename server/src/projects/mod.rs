@@ -207,7 +207,8 @@ pub async fn update(
 }
 
 /// Deletes a project that was found for [`Action::DeleteProject`], with all
-/// that it has.
+/// that it has. What its jobs said goes with the rows: objects that no row
+/// names are removed in the background.
 ///
 /// # Errors
 /// When the database says no.
@@ -225,6 +226,33 @@ pub async fn discard(app: &AppParts, id: ProjectId) {
     if let Err(error) = forge::delete_repository(app, id).await {
         tracing::error!(project = %id, %error, "the repository of a deleted project is still there");
     }
+}
+
+/// Throws away repositories that no project refers to: what a crash between
+/// two steps of a creation or a deletion left behind. Only before requests are
+/// served, because a creation begins with the repository.
+///
+/// # Errors
+/// When the database or the disk says no.
+pub async fn remove_orphans_once(app: &AppParts) -> anyhow::Result<u32> {
+    let mut entries = match tokio::fs::read_dir(app.repositories()).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let mut removed = 0;
+    while let Some(entry) = entries.next_entry().await? {
+        let path = entry.path();
+        let id =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<ProjectId>().ok());
+        let Some(id) = id else { continue };
+        if find_by_id(&app.db, id).await?.is_none() {
+            forge::delete_repository(app, id).await?;
+            removed += 1;
+            tracing::info!(project = %id, "removed a repository that no project refers to");
+        }
+    }
+    Ok(removed)
 }
 
 fn check(description: &str, settings: &ProjectSettings) -> Result<(), Refusal> {

@@ -1,9 +1,15 @@
 //! What the OpenAPI document says about every operation alike.
 
+use std::collections::BTreeMap;
+
 use devenv_cloud_api::problem::Problem;
 use utoipa::{
     IntoResponses, Modify, OpenApi,
-    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::{
+        Content, ObjectBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Response, ResponseBuilder, Type,
+        path::{ParameterBuilder, ParameterIn},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 
 /// The frame of the document; routes add themselves.
@@ -35,7 +41,7 @@ pub(super) struct Document;
 struct Schemes;
 
 impl Modify for Schemes {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+    fn modify(&self, document: &mut OpenApiDocument) {
         let components = document.components.get_or_insert_default();
         let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
             super::session_layer::SECURE_COOKIE,
@@ -50,59 +56,69 @@ impl Modify for Schemes {
     }
 }
 
-/// How a route that only reads may say no.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only described, never made")]
-pub(super) enum RefusedToRead {
-    /// Nobody is signed in, or the token does not work
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthenticated(#[to_schema] Problem),
-    /// The one who asks may see it, but may not do this
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
-    /// It is not there, or the one who asks may not know that it is
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] Problem),
-    /// A parameter makes no sense
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
+/// How routes may say no: a type for each kind of route, to be named in its
+/// `responses`.
+macro_rules! refusals {
+    ($($(#[doc = $doc:literal])* $name:ident: $($status:literal $why:literal),*;)*) => {$(
+        $(#[doc = $doc])*
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$(($status, $why)),*].into_iter().map(|(status, why)| (status.to_owned(), problem(why))).collect()
+            }
+        }
+    )*};
 }
 
-/// How a route that changes something may say no.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only described, never made")]
-pub(super) enum Refused {
-    /// Nobody is signed in, or the token does not work
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthenticated(#[to_schema] Problem),
-    /// The one who asks may see it, but may not do this
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
-    /// It is not there, or the one who asks may not know that it is
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] Problem),
-    /// It cannot be done in this state of things
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] Problem),
-    /// The body is larger than 64 KiB
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] Problem),
-    /// A field or parameter makes no sense
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
+refusals! {
+    /// A route that only reads.
+    RefusedToRead:
+        "401" "Nobody is signed in, or the token does not work",
+        "403" "The one who asks may see it, but may not do this",
+        "404" "It is not there, or the one who asks may not know that it is",
+        "422" "A parameter makes no sense";
+    /// A route that changes something.
+    Refused:
+        "401" "Nobody is signed in, or the token does not work",
+        "403" "The one who asks may see it, but may not do this",
+        "404" "It is not there, or the one who asks may not know that it is",
+        "409" "It cannot be done in this state of things",
+        "413" "The body is larger than 64 KiB",
+        "422" "A field or parameter makes no sense";
+    /// A route for those who are not signed in yet.
+    RefusedToSignIn:
+        "403" "What was given as a proof is wrong",
+        "413" "The body is larger than 64 KiB",
+        "422" "A field makes no sense",
+        "429" "Too many attempts; `Retry-After` says how many seconds to wait";
 }
 
-/// How a route for those who are not signed in yet may say no.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "only described, never made")]
-pub(super) enum RefusedToSignIn {
-    /// What was given to prove it is wrong
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
-    /// A field makes no sense
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
-    /// Too many attempts; `Retry-After` says how long to wait
-    #[response(status = 429, content_type = "application/problem+json")]
-    RateLimited(#[to_schema] Problem),
+fn problem(why: &str) -> RefOr<Response> {
+    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description(why)
+        .content(devenv_cloud_api::problem::MEDIA_TYPE, problem)
+        .build()
+        .into()
+}
+
+/// Says of every creation that it can be repeated.
+pub(super) fn complete(document: &mut OpenApiDocument) {
+    for item in document.paths.paths.values_mut() {
+        let Some(operation) = &mut item.post else { continue };
+        let creates = operation.responses.responses.contains_key("201");
+        let signed_in = operation.responses.responses.contains_key("401");
+        if creates && signed_in {
+            let key = ParameterBuilder::new()
+                .name("Idempotency-Key")
+                .parameter_in(ParameterIn::Header)
+                .description(Some(
+                    "Makes the request safe to repeat: 1 to 200 characters, new for each creation.",
+                ))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build();
+            operation.parameters.get_or_insert_default().push(key.into());
+        }
+    }
 }

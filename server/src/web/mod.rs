@@ -44,13 +44,15 @@ fn api() -> OpenApiRouter<App> {
 /// The OpenAPI document of the API.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    api().split_for_parts().1
+    let (_, mut document) = api().split_for_parts();
+    describe::complete(&mut document);
+    document
 }
 
 /// The whole application as one service: API, git, pages, assets.
 pub fn router(app: App) -> Router {
-    let (api, document) = api().split_for_parts();
-    let document = axum::Json(document);
+    let (api, _) = api().split_for_parts();
+    let document = axum::Json(openapi());
     // What knows sessions: the API and the forms. Pages ask the API.
     let with_sessions = api
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::layer))

@@ -14,8 +14,19 @@
 mod support;
 
 mod accounts;
+mod db;
 mod git;
+mod headers;
 mod health;
+mod idempotency;
 mod live;
+mod openapi;
+mod orgs;
+mod process;
+mod projects;
 mod runs;
+mod sessions;
+mod sign_in_limits;
+mod strangers;
 mod telemetry;
+mod tokens;

@@ -10,7 +10,7 @@ pub mod work;
 pub use app::TestApp;
 pub use database::{Engine, run};
 pub use http::{Request, Response};
-pub use people::PASSWORD;
+pub use people::{Browser, PASSWORD};
 
 /// Makes two tests of each function: `sqlite::NAME` and `postgres::NAME`. Once
 /// per file.

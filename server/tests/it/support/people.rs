@@ -47,6 +47,17 @@ impl TestApp {
         browser
     }
 
+    /// An administrator of the instance where there are people already.
+    pub async fn set_up_beside(&self) -> Browser {
+        let browser = self.person("administrator").await;
+        devenv_cloud::db::query("UPDATE users SET instance_admin = $1 WHERE name = 'administrator'")
+            .bind(true)
+            .execute(&self.db)
+            .await
+            .expect("an administrator");
+        browser
+    }
+
     /// The token of the set-up link that a start of the server prints now.
     pub async fn setup_token(&self) -> String {
         let link = devenv_cloud::identity::announce(&self.app).await.expect("the database");
