@@ -2,7 +2,7 @@
 // can act on, and the server goes on.
 
 import { type Attempt, type Run } from "../harness/api.ts";
-import { expect, test, type Workspace } from "../harness/test.ts";
+import { createWorkspace, expect, test, type Workspace } from "../harness/test.ts";
 
 const FIXTURES = "e2e/fixtures/projects";
 
@@ -96,7 +96,8 @@ test("bytes that are no UTF-8 are shown as such", async ({ workspace }) => {
   expect(text).toContain("\u{FFFD}");
 });
 
-test("a fork bomb ends by itself, and the next run is fine", async ({ workspace }) => {
+test("a fork bomb ends by itself, and the next run is fine", async ({ person }) => {
+  const workspace = await createWorkspace(person, { timeout_minutes: 1 });
   const result = await outcome(workspace, "fork-bomb");
   expect(["failure", "timeout"]).toContain(result.run.state);
   expect(reasons(result)).not.toBe("");
@@ -110,7 +111,8 @@ test("a full memory is named as the reason", async ({ workspace }) => {
   expect(reasons(result)).toMatch(/memory/i);
 });
 
-test("a full disk fails the job and keeps the log", async ({ workspace }) => {
+test("a full disk fails the job and keeps the log", async ({ person }) => {
+  const workspace = await createWorkspace(person, { disk_mib: 256 });
   const result = await outcome(workspace, "fill-disk");
   expect(result.run.state).toBe("failure");
   expect(result.text).toMatch(/no space left on device/i);

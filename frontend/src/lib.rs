@@ -27,5 +27,9 @@ pub use app::document;
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
+    // Without words, all that a visitor could report is "unreachable".
+    std::panic::set_hook(Box::new(|panic| {
+        web_sys::console::error_1(&panic.to_string().into());
+    }));
     leptos::mount::hydrate_body(app::App);
 }

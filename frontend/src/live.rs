@@ -44,7 +44,9 @@ pub fn follow<E: DeserializeOwned + 'static>(
                 Err(_) => Then::GoOn,
             });
         let follower = StoredValue::new_local(follower);
-        on_cleanup(move || follower.with_value(|f| f.stop()));
+        on_cleanup(move || {
+            let _ = follower.try_with_value(browser::Follower::stop);
+        });
     }
     #[cfg(not(feature = "hydrate"))]
     let _ = (state, path, on_event, std::marker::PhantomData::<E>);
@@ -67,14 +69,17 @@ mod browser {
     /// The names that events may have; `message` is an event without a name.
     const NAMES: [&str; 6] = ["message", "run", "attempt", "spans", "lines", "end"];
 
+    type PathFrom = Box<dyn Fn(Option<&str>) -> String>;
+    type Callback = Closure<dyn FnMut(MessageEvent)>;
+
     pub(super) struct Follower(Rc<Inner>);
 
     struct Inner {
         state: RwSignal<Line>,
-        path: Box<dyn Fn(Option<&str>) -> String>,
+        path: PathFrom,
         on_data: Box<dyn Fn(&str) -> Then>,
         source: RefCell<Option<EventSource>>,
-        closures: RefCell<Vec<Closure<dyn FnMut(MessageEvent)>>>,
+        closures: RefCell<Vec<Callback>>,
         last_id: RefCell<Option<String>>,
         failures: Cell<u32>,
         stopped: Cell<bool>,
@@ -121,7 +126,7 @@ mod browser {
         let mut closures = Vec::new();
         for name in NAMES {
             let weak = Rc::downgrade(inner);
-            let closure = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            let closure = Callback::new(move |event: MessageEvent| {
                 let (Some(inner), Some(text)) = (weak.upgrade(), event.data().as_string()) else {
                     return;
                 };
@@ -141,7 +146,7 @@ mod browser {
             closures.push(closure);
         }
         let weak = Rc::downgrade(inner);
-        let opened = Closure::<dyn FnMut(MessageEvent)>::new(move |_| {
+        let opened = Callback::new(move |_| {
             if let Some(inner) = weak.upgrade() {
                 let _ = inner.state.try_set(Line::Open);
             }
@@ -149,7 +154,7 @@ mod browser {
         source.set_onopen(Some(opened.as_ref().unchecked_ref()));
         closures.push(opened);
         let weak = Rc::downgrade(inner);
-        let failed = Closure::<dyn FnMut(MessageEvent)>::new(move |_| {
+        let failed = Callback::new(move |_| {
             let Some(inner) = weak.upgrade() else { return };
             if inner.stopped.get() {
                 return;

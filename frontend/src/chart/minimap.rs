@@ -69,6 +69,11 @@ pub(super) fn Minimap(
     view! {
         <div
             class="minimap"
+            // Where all rows are in sight, there is nowhere to go.
+            hidden=move || {
+                let (first, last) = sight.get();
+                last - first > 0.999
+            }
             node_ref=strip
             aria-hidden="true"
             on:mousedown=move |event| go(&event)

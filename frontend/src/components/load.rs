@@ -30,12 +30,16 @@ where
     let view = StoredValue::new(view);
     view! {
         <Transition fallback=move || view! { <Loading what /> }>
-            {move || Suspend::new(async move {
-                match resource.await {
-                    Ok(answer) => view.with_value(|view| view(answer)),
-                    Err(failure) => view! { <ProblemPage failure /> }.into_any(),
-                }
-            })}
+            // Not `Suspend`: while it awaits a second answer, the first one's
+            // signals are gone and its view still listens.
+            {move || {
+                resource
+                    .get()
+                    .map(|answer| match answer {
+                        Ok(answer) => view.with_value(|view| view(answer)),
+                        Err(failure) => view! { <ProblemPage failure /> }.into_any(),
+                    })
+            }}
         </Transition>
     }
 }

@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead, RefusedToSignIn},
-    extract::{Body, Browser, InPerson, Origin, Paging, Segments},
+    extract::{Body, Browser, InPerson, OpenBody, Origin, Paging, Segments},
     idempotency::Secret,
 };
 use crate::{
@@ -59,7 +59,7 @@ async fn set_up(
     State(app): State<App>,
     Browser(browser): Browser,
     Origin(origin): Origin,
-    Body(setup): Body<Setup>,
+    OpenBody(setup): OpenBody<Setup>,
 ) -> Result<(StatusCode, Json<Viewer>), ApiError> {
     let user = identity::set_up(&app, setup).await?;
     let principal =
@@ -90,7 +90,7 @@ async fn sign_in(
     State(app): State<App>,
     Browser(browser): Browser,
     Origin(origin): Origin,
-    Body(given): Body<SignIn>,
+    OpenBody(given): OpenBody<SignIn>,
 ) -> Result<Json<Viewer>, ApiError> {
     let principal = identity::sign_in(&app, &browser, given, &origin).await?;
     Ok(Json(show_viewer(&app, &Principal::Session(principal)).await?))

@@ -108,6 +108,25 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let principal = <Principal as FromRequestParts<App>>::from_request_parts(&mut parts, app).await?;
+        match Json::from_request(Request::from_parts(parts, body), app).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            // A stranger is told to sign in before being told what to write.
+            Err(_) if matches!(principal, Principal::Anonymous) => Err(ApiError::Unauthenticated),
+            Err(rejection) => Err(rejection.into()),
+        }
+    }
+}
+
+/// A JSON body of a route that is for strangers.
+#[derive(Clone, Debug)]
+pub struct OpenBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for OpenBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let Json(body) = Json::from_request(request, app).await?;
         Ok(Self(body))
     }
