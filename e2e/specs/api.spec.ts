@@ -11,8 +11,8 @@ interface Parameter {
   in: string;
 }
 
-/** What anybody may ask: whether the instance is set up, and the document itself. */
-const OPEN = new Set(["GET /setup", "POST /setup", "POST /session", "GET /openapi.json"]);
+/** What anybody may ask: whether the instance is set up, the document itself, and to be signed out. */
+const OPEN = new Set(["GET /setup", "POST /setup", "POST /session", "DELETE /session", "GET /openapi.json"]);
 
 test("no route answers a stranger, or lets them know what exists", async ({ workspace, server }) => {
   const stranger = new Api(server.url);

@@ -66,7 +66,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+    // Rendering a page goes as deep as its elements are nested; without optimisation that is
+    // more than the usual 2 MiB.
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(16 << 20)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 fn start_logging(config: &Config) -> anyhow::Result<()> {
