@@ -33,9 +33,9 @@ fn complaint(file: &str, line: &str) -> Option<&'static str> {
         return Some("a conflict marker");
     }
     if file.ends_with("package-lock.json") {
-        let elsewhere = line.contains("\"resolved\":") && !line.contains("\"https://registry.npmjs.org/");
-        return elsewhere
-            .then_some("a package from an unusual host; make the lock file again without addresses");
+        return line
+            .contains("\"resolved\":")
+            .then_some("an address in a lock file, which ties it to one registry; make it again without");
     }
     // Written apart, so that this line is not one of them.
     let is_source = [".rs", ".nix", ".ts", ".css", ".sql"].iter().any(|extension| file.ends_with(extension));
