@@ -18,7 +18,7 @@ use super::{
 const RECIPE: u32 = 1;
 
 /// Where the kernel comes from. Debian 12's boots a machine fastest of those
-/// tried (see `docs/benchmarks.md`).
+/// tried.
 const KERNEL_SUITE: &str = "bookworm";
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 
