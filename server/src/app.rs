@@ -49,6 +49,12 @@ impl AppParts {
         format!("{}{path}", self.config.server.base_url)
     }
 
+    /// The room that logs and pushes must leave on the disk.
+    #[must_use]
+    pub fn disk_reserve(&self) -> crate::disk::Reserve {
+        crate::disk::Reserve::new(self.config.server.state_dir.clone(), self.config.limits.disk_reserve_mib)
+    }
+
     /// Where bare repositories are.
     #[must_use]
     pub fn repositories(&self) -> std::path::PathBuf {

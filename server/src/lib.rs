@@ -9,6 +9,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod disk;
 pub mod executor;
 pub mod forge;
 pub mod identity;

@@ -164,14 +164,23 @@ async fn keep_house(app: App) {
 }
 
 fn prepare_state_dir(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
         format!(
             "cannot create the state directory {}; set server.state_dir (or DEVENV_CLOUD_SERVER_STATE_DIR) to a \
              directory that this user may write",
             path.display()
         )
-    })
+    })?;
+    // Made by somebody else, perhaps: what is in it is nobody else's business.
+    let rights = std::fs::metadata(path)?.permissions().mode();
+    if rights & 0o077 != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(rights & 0o700)).with_context(
+            || format!("others may look into the state directory {}; run `chmod 700` on it", path.display()),
+        )?;
+        tracing::warn!(path = %path.display(), "others could look into the state directory; now they cannot");
+    }
+    Ok(())
 }
 
 /// One server per state directory. The lock ends with the process, however it ends.

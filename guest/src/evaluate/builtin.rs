@@ -130,10 +130,11 @@ fn refuse_missing(context: &Context, stage: &Span, missing: &[Missing]) -> Resul
             [] => String::new(),
             names => format!(" (used by {})", names.join(", ")),
         };
-        let text = format!(
-            "`{}` is not available in this image{by}. Use a program that the image has, or an image with the devenv command.",
-            one.name
-        );
+        let advice = match &one.similar {
+            Some(similar) => format!("Did you mean `{similar}`?"),
+            None => "Use a program that the image has, or an image with the devenv command.".to_owned(),
+        };
+        let text = format!("`{}` is not available in this image{by}. {advice}", one.name);
         stage.message(
             Level::Error,
             &text,

@@ -153,4 +153,6 @@ pub struct Missing {
     pub used_by: Vec<String>,
     /// File and line, if known.
     pub place: Option<String>,
+    /// What the image has under nearly this name: a slip of the pen, perhaps.
+    pub similar: Option<String>,
 }

@@ -42,10 +42,14 @@ fn an_unknown_option_has_file_and_line_and_the_nearest_name() {
 
 #[test]
 fn what_the_image_lacks_is_named_with_who_needs_it() {
-    let trace = run_nix("{ pkgs, ... }: {\n  packages = [ pkgs.terraform ];\n}\n")
-        .expect(Outcome::Failure, "the project needs what this image does not have: pkgs.terraform");
+    let trace = run_nix("{ pkgs, ... }: {\n  packages = [ pkgs.terraform pkgs.gti ];\n}\n");
+    assert_eq!(trace.finished.outcome, Outcome::Failure);
+    let reason = &trace.finished.reason;
+    assert!(reason.starts_with("the project needs what this image does not have: pkgs."), "{reason}");
     let messages = trace.messages();
-    assert!(messages[0].1.contains("used by packages"), "{messages:?}");
+    let of = |name: &str| messages.iter().find(|message| message.1.contains(name)).expect(name).1;
+    assert!(of("`pkgs.terraform`").contains("used by packages"), "{messages:?}");
+    assert!(of("`pkgs.gti`").ends_with("Did you mean `pkgs.git`?"), "{messages:?}");
 }
 
 #[test]

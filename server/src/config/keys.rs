@@ -114,6 +114,9 @@ config! {
         push_mib: u32 = "512",
         /// MiB of log that one job may write; more is dropped, and counted.
         log_mib: u32 = "256",
+        /// MiB that stay free on the disk of the state directory: with less, no push is
+        /// taken and no log is stored, so that the server itself can go on.
+        disk_reserve_mib: u32 = "256",
         /// Sign-in attempts per minute from one address.
         sign_ins_per_minute: u32 = "30",
     }

@@ -14,7 +14,7 @@ use devenv_cloud_api::{
 };
 use futures::Stream;
 
-use crate::telemetry::Record;
+use crate::{disk::DiskFull, telemetry::Record};
 
 /// How long a lease lasts without being renewed, in seconds.
 pub const LEASE_SECONDS: i64 = 60;
@@ -115,7 +115,11 @@ pub enum ControlError {
     /// The source cannot be delivered; the sentence is for the user.
     #[error("{0}")]
     Source(String),
-    /// Try again later: database gone, disk full, network lost.
+    /// There is no room for what was sent, and waiting makes none. Nothing of it
+    /// was stored.
+    #[error(transparent)]
+    NoRoom(#[from] DiskFull),
+    /// Try again later: database gone, network lost.
     #[error("the control plane cannot be reached or cannot store: {0}")]
     Unavailable(#[source] anyhow::Error),
 }
@@ -143,6 +147,8 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Stores records. They are durable when this returns. `first` is the
     /// sequence number of the first of them; numbers of an attempt are
     /// consecutive from 1, and storing what is stored already does nothing.
+    /// [`ControlError::NoRoom`] refuses records with lines; those without are
+    /// small, and taken.
     async fn append(&self, lease: &Lease, first: u64, records: Vec<Record>) -> Result<(), ControlError>;
 
     /// Ends the attempt. The state change and the end of the lease are one.

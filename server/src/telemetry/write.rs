@@ -58,6 +58,9 @@ pub(crate) async fn append(
         }
         let known = usize::try_from(next - first).unwrap_or(usize::MAX);
         let Some(new) = records.get(known..).filter(|new| !new.is_empty()) else { return Ok(()) };
+        if new.iter().any(|record| matches!(record, Record::Line { .. })) {
+            app.disk_reserve().check()?;
+        }
         if store_new(app, attempt, token_hash, &tail, new).await? {
             return Ok(());
         }

@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     app::App,
+    disk::DiskFull,
     forge::{
         Pusher, Repository,
         backend::{self, Answer, BackendError, Receiving},
@@ -74,6 +75,12 @@ impl From<Refusal> for No {
                 )
             }
         }
+    }
+}
+
+impl From<DiskFull> for No {
+    fn from(full: DiskFull) -> Self {
+        Self(StatusCode::INSUFFICIENT_STORAGE, full.to_string())
     }
 }
 
@@ -170,6 +177,9 @@ async fn info_refs(
         }
     };
     let access = find(&app, &headers, &path, action).await?;
+    if action == Action::PushSource {
+        app.disk_reserve().check()?;
+    }
     let request = request(&headers, "GET", "info/refs", format!("service={service}"));
     let repository = Repository::of(&app, access.project.id);
     let nothing = futures::stream::empty::<Result<bytes::Bytes, axum::Error>>();
@@ -195,6 +205,7 @@ async fn receive_pack(
     http: Request,
 ) -> Result<Answer, No> {
     let access = find(&app, http.headers(), &path, Action::PushSource).await?;
+    app.disk_reserve().check()?;
     let request = request(http.headers(), "POST", "git-receive-pack", String::new());
     if request.content_encoding.as_deref().is_some_and(|encoding| encoding != "identity") {
         let why = "a push is sent as it is, not compressed once more; packs are compressed already";

@@ -225,6 +225,16 @@ both_engines! {
         clone.push(&["main"]).await.ok();
     }
 
+    async fn a_full_disk_refuses_pushes_in_words_and_serves_fetches(app: TestApp) {
+        let app = app.restart(&[("DEVENV_CLOUD_LIMITS_DISK_RESERVE_MIB", "4294967295")]).await;
+        let (admin, clone) = set_up(&app).await;
+        clone.commit("devenv.nix", NIX).await;
+        let said = clone.push(&["main"]).await.refused();
+        assert!(said.remote().iter().any(|line| line.contains("the server's disk is full")), "{said:?}");
+        assert!(listed(&admin).await.is_empty());
+        clone.git(&["fetch", "-q"]).await.ok();
+    }
+
     async fn what_was_pushed_can_be_fetched_in_every_way(app: TestApp) {
         let (_, clone) = set_up(&app).await;
         clone.commit("devenv.nix", NIX).await;

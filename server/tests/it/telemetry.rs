@@ -85,6 +85,18 @@ both_engines! {
         assert_eq!(window(&app, &lease, all()).await.seq, 1);
     }
 
+    async fn a_log_leaves_room_for_the_end_of_its_job(app: TestApp) {
+        let (_, lease) = lease(&app).await;
+        Script::new(&app).job().lines(1, 1..=9).send(&lease, 1).await;
+        let app = app.restart(&[("DEVENV_CLOUD_LIMITS_DISK_RESERVE_MIB", "4294967295")]).await;
+        let line = plane(&app).append(&lease, 11, Script::new(&app).line(1, "x").records).await;
+        assert!(matches!(line, Err(ControlError::NoRoom(_))), "{line:?}");
+        // What is stored already is, and what tells the end is small.
+        Script::new(&app).job().lines(1, 1..=9).send(&lease, 1).await;
+        Script::new(&app).open(1, None, SpanKind::Stage, Some(Stage::Evaluate)).close(1, State::Error).send(&lease, 11).await;
+        assert_eq!(window(&app, &lease, all()).await.seq, 12);
+    }
+
     async fn of_two_who_append_the_same_one_stores_it(app: TestApp) {
         let (_, lease) = lease(&app).await;
         let both = (0..4).map(|_| {

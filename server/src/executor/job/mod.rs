@@ -90,7 +90,7 @@ enum JobError {
     Silence,
     #[error("{0}")]
     Source(String),
-    #[error("its log was lost: {0}")]
+    #[error("its log could not be stored: {0}")]
     Report(ReportError),
     #[error("the machine reported success without an exit status of 0")]
     Unproven,

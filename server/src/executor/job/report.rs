@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    disk::DiskFull,
     executor::{ControlError, ControlPlane, Lease},
     telemetry::Record,
 };
@@ -23,6 +24,9 @@ pub(super) enum ReportError {
     /// Somebody else has the job by now.
     #[error("the lease was lost")]
     Lost,
+    /// There is no room for the log. No line of it is left to be sent.
+    #[error(transparent)]
+    NoRoom(#[from] DiskFull),
     /// It went on for too long.
     #[error("it could not be stored for {} s: {why}", PATIENCE.as_secs())]
     GaveUp {
@@ -58,11 +62,24 @@ impl Reporter {
     pub(super) async fn flush(&mut self) -> Result<(), ReportError> {
         while let Some(batch) = self.batches.front() {
             let (control, lease, first) = (&self.control, &self.lease, self.first);
-            persist(|| control.append(lease, first, batch.clone())).await?;
-            self.first += batch.len() as u64;
+            let count = batch.len() as u64;
+            let stored = persist(|| control.append(lease, first, batch.clone())).await;
+            if matches!(stored, Err(ReportError::NoRoom(_))) {
+                self.forget_lines();
+            }
+            stored?;
+            self.first += count;
             self.batches.pop_front();
         }
         Ok(())
+    }
+
+    /// What remains is small: how the job and its parts ended.
+    fn forget_lines(&mut self) {
+        for batch in &mut self.batches {
+            batch.retain(|record| !matches!(record, Record::Line { .. }));
+        }
+        self.batches.retain(|batch| !batch.is_empty());
     }
 }
 
@@ -77,6 +94,7 @@ where
         let why = match timeout(TRY, action()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(ControlError::LeaseLost(_))) => return Err(ReportError::Lost),
+            Ok(Err(ControlError::NoRoom(full))) => return Err(full.into()),
             Ok(Err(error)) => format!("{:#}", anyhow::Error::from(error)),
             Err(_) => "no answer".to_owned(),
         };

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Clock, Random},
+    disk::Reserve,
     executor::{
         Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, Limits, PackStream,
         job::{Context, execute},
@@ -121,6 +122,8 @@ pub(crate) struct Control {
     pub(crate) state: watch::Sender<LeaseState>,
     /// Whether it can be reached.
     pub(crate) reachable: AtomicBool,
+    /// Whether there is no room for lines.
+    pub(crate) full: AtomicBool,
     /// Whether it can store.
     pub(crate) storing: watch::Sender<bool>,
     pub(crate) renewals: AtomicU32,
@@ -139,6 +142,7 @@ impl Default for Control {
         Self {
             state: watch::Sender::new(LeaseState::Held),
             reachable: true.into(),
+            full: false.into(),
             storing: watch::Sender::new(true),
             renewals: 0.into(),
             records: Mutex::default(),
@@ -188,6 +192,10 @@ impl ControlPlane for Control {
         }
         if *self.state.borrow() == LeaseState::Lost {
             return Err(ControlError::LeaseLost(lease.attempt));
+        }
+        let lines = records.iter().any(|record| matches!(record, Record::Line { .. }));
+        if lines && self.full.load(Ordering::Relaxed) {
+            Reserve::new("/".into(), u32::MAX).check()?;
         }
         let mut last = self.last.lock().unwrap();
         let last = last.entry(lease.token).or_default();

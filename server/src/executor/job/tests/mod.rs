@@ -385,7 +385,30 @@ async fn a_store_that_does_not_come_back_ends_the_job() {
         .await;
     let (state, reason) = played.end();
     assert_eq!(state, State::Error);
-    assert!(reason.contains("log was lost") && reason.contains("the database is gone"), "{reason}");
+    assert!(reason.contains("could not be stored") && reason.contains("the database is gone"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_room_for_the_log_ends_the_job_at_once_with_all_else_reported() {
+    let scene = Scene::new();
+    let control = scene.control.clone();
+    let played = scene
+        .play(|mut guest: Guest| async move {
+            guest.take_job().await;
+            guest.records(1, vec![opened(1), said(1, "kept")]).await;
+            assert_eq!(guest.receive().await, Some(HostMessage::Acknowledge(2)));
+            control.full.store(true, Ordering::Relaxed);
+            guest.records(3, vec![said(1, "refused"), opened(2)]).await;
+            guest.until_hung_up().await;
+        })
+        .await;
+    let (state, reason) = played.end();
+    assert_eq!(state, State::Error);
+    assert!(reason.contains("disk is full"), "{reason}");
+    let lines = played.records.iter().filter(|r| matches!(r, Record::Line { .. })).count();
+    assert_eq!(lines, 1, "what was acknowledged is kept");
+    let ends = ends(&played);
+    assert!([1, 2, JOB_SPAN.0].iter().all(|id| ends.contains(&(*id, State::Error))), "{ends:?}");
 }
 
 #[tokio::test(start_paused = true)]
