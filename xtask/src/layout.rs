@@ -23,10 +23,11 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask has no parent directory")?
-            .to_path_buf();
+        // As `cargo run` says now, not as it was when this was compiled: clones that
+        // share a target directory may share this program as well.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = manifest.parent().context("xtask has no parent directory")?.to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             // Cargo takes a relative one from where it was started.
             Some(directory) => env::current_dir()?.join(directory),
