@@ -120,6 +120,36 @@ pub struct LogWindow {
     pub seq: u64,
 }
 
+/// Which lines of a log have some words in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogMatches {
+    /// How many lines match in the whole log (of this span, if one was asked
+    /// for), whatever this page holds.
+    pub count: u64,
+    /// Which one of them the first of `matches` is, counted from 1.
+    pub first: u64,
+    /// The matching lines of this page, in order.
+    pub matches: Vec<LogMatch>,
+    /// The number of the last line that was looked at; a log that is being
+    /// written may have more by now.
+    pub searched: u64,
+    /// Pass this as `cursor`, with the same words, to get the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A line that matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogMatch {
+    /// The line's number within the attempt, from 1.
+    pub number: u64,
+    /// Its place in the log as it was asked for, from 1: the number, or the
+    /// place among the lines of the span.
+    pub place: u64,
+}
+
 /// One event of an attempt's live stream. Its server-sent event id is the
 /// sequence number of the last record that it covers; a client that reconnects
 /// with `Last-Event-ID` misses nothing and gets nothing twice.

@@ -14,6 +14,7 @@ mod fold;
 mod live;
 mod read;
 mod record;
+mod search;
 mod store;
 mod write;
 
@@ -22,4 +23,5 @@ pub use fold::Folded;
 pub use live::{Event, attempt_events};
 pub use read::{LogQuery, Telemetry, TelemetryError, log_text, log_window, trace};
 pub use record::{JOB_SPAN, Record};
+pub use search::{Found, Resume, Search, search_log};
 pub(crate) use write::append;

@@ -54,6 +54,8 @@ pub struct Telemetry {
     /// Attempts whose chunks could not be compacted: one that is damaged must
     /// not keep the others from their turn.
     pub(super) damaged: Mutex<std::collections::HashSet<AttemptId>>,
+    /// Whose turn it is to search a log.
+    pub(super) searches: super::search::Turns,
 }
 
 type Shared = Arc<tokio::sync::Mutex<Folded>>;
@@ -75,15 +77,20 @@ impl Telemetry {
 /// The records of a chunk. `None` when the chunk is not there any more: it has
 /// been compacted since the row was read, and the index has another row now.
 pub(super) async fn load(app: &AppParts, row: &ChunkRow) -> Result<Option<Vec<Stored>>, TelemetryError> {
-    let bytes = match (&row.data, &row.object_key) {
-        (Some(data), _) => Bytes::copy_from_slice(data),
-        (None, Some(key)) => match object(app, key).await? {
-            Some(bytes) => bytes,
-            None => return Ok(None),
-        },
-        (None, None) => return Ok(Some(Vec::new())),
-    };
-    Ok(Some(decode(bytes).await?))
+    match bytes_of(app, row).await? {
+        Some(bytes) if bytes.is_empty() => Ok(Some(Vec::new())),
+        Some(bytes) => Ok(Some(decode(bytes).await?)),
+        None => Ok(None),
+    }
+}
+
+/// A chunk as it is stored; empty where the row says nothing. `None` as in [`load`].
+pub(super) async fn bytes_of(app: &AppParts, row: &ChunkRow) -> Result<Option<Bytes>, TelemetryError> {
+    match (&row.data, &row.object_key) {
+        (Some(data), _) => Ok(Some(Bytes::copy_from_slice(data))),
+        (None, Some(key)) => object(app, key).await,
+        (None, None) => Ok(Some(Bytes::new())),
+    }
 }
 
 async fn decode(bytes: Bytes) -> Result<Vec<Stored>, TelemetryError> {
@@ -304,7 +311,7 @@ pub fn log_text(
 
 /// Appends `text` to `out` without its escape sequences (ECMA-48: CSI, OSC and
 /// the other string commands, two-character escapes).
-fn strip_ansi(text: &str, out: &mut String) {
+pub(super) fn strip_ansi(text: &str, out: &mut String) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '\u{1b}' {

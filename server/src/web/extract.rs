@@ -214,14 +214,20 @@ impl Paging {
         let more = items.len() > limit;
         items.truncate(limit);
         let next_cursor = match items.last() {
-            Some(last) if more => {
-                let key = serde_json::to_vec(&key(last)).map_err(|e| ApiError::Internal(e.into()))?;
-                Some(URL_SAFE_NO_PAD.encode(key))
-            }
+            Some(last) if more => Some(cursor(&key(last))?),
             _ => None,
         };
         Ok(Page { items, next_cursor })
     }
+}
+
+/// Writes down where the next page begins, for [`Paging::after`] to read.
+///
+/// # Errors
+/// When it cannot be written down.
+pub fn cursor(key: &impl Serialize) -> Result<String, ApiError> {
+    let key = serde_json::to_vec(key).map_err(|e| ApiError::Internal(e.into()))?;
+    Ok(URL_SAFE_NO_PAD.encode(key))
 }
 
 /// The session of the browser, for those few routes that begin or end one.

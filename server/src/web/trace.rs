@@ -17,7 +17,7 @@ use axum::{
 use devenv_cloud_api::{
     ids::SpanId,
     permissions::Action,
-    trace::{LiveEvent, LogWindow, Trace},
+    trace::{LiveEvent, LogMatches, LogWindow, Trace},
 };
 use futures::Stream;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::RefusedToRead,
-    extract::{Params, Segments},
+    extract::{Paging, Params, Segments, cursor},
     runs::{JobPath, json, sse},
 };
 use crate::{
@@ -35,16 +35,23 @@ use crate::{
     identity::Principal,
     projects,
     runs::{self, AttemptRow},
-    telemetry::{self, LogQuery, TelemetryError},
+    telemetry::{self, LogQuery, Resume, Search, TelemetryError},
 };
 
 /// Lines of one window at most.
 const MOST_LINES: u64 = 5000;
 
+/// Matches of one page at most.
+const MOST_MATCHES: u32 = 1000;
+
+/// Characters that one can search for at most.
+const LONGEST_SEARCH: usize = 200;
+
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(trace))
         .routes(routes!(log))
+        .routes(routes!(search_log))
         .routes(routes!(log_text))
         .routes(routes!(events))
 }
@@ -150,6 +157,71 @@ async fn log(
         limit: query.limit.or(query.tail).unwrap_or(1000),
     };
     Ok(Json(telemetry::log_window(&app, &attempt, &wanted).await?))
+}
+
+/// What to look for, in which attempt's log.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MatchesQuery {
+    /// The attempt's number; the newest when absent.
+    attempt: Option<u32>,
+    /// Only the lines of this span: 16 hexadecimal digits.
+    #[param(value_type = Option<String>)]
+    span: Option<SpanId>,
+    /// What a line must have in it, as it stands: 1 to 200 characters.
+    #[param(required = true, min_length = 1, max_length = 200)]
+    q: Option<String>,
+    /// Whether upper and lower case differ. Default no.
+    case: Option<bool>,
+    /// Begin with this match, counted from 1. Default 1.
+    from: Option<u64>,
+    /// `next_cursor` of the page before, instead of `from`.
+    cursor: Option<String>,
+    /// How many matches at most. Default 200.
+    #[param(minimum = 1, maximum = 1000, default = 200)]
+    limit: Option<u32>,
+}
+
+/// Search a job's log
+///
+/// Lines that have some text in them, looked at without ANSI escape sequences,
+/// and how many there are in the whole log. Pages after the first repeat what
+/// the first one counted.
+#[utoipa::path(get, path = "/orgs/{org}/projects/{project}/runs/{number}/jobs/{job}/log/search",
+    operation_id = "searchLog", tag = "runs",
+    params(("org" = String, Path, description = "The organisation's name"),
+        ("project" = String, Path, description = "The project's name"),
+        ("number" = u64, Path, description = "The run's number within the project"),
+        ("job" = String, Path, description = "The job's name within the run"), MatchesQuery),
+    responses((status = 200, description = "Matches", body = LogMatches), RefusedToRead))]
+async fn search_log(
+    State(app): State<App>,
+    principal: Principal,
+    Segments(path): Segments<JobPath>,
+    Params(query): Params<MatchesQuery>,
+) -> Result<Json<LogMatches>, ApiError> {
+    let attempt = find(&app, &principal, &path, query.attempt).await?;
+    let text = query.q.unwrap_or_default();
+    if text.is_empty() || text.chars().count() > LONGEST_SEARCH {
+        return Err(ApiError::field("q", format!("search for 1 to {LONGEST_SEARCH} characters")));
+    }
+    let limit = query.limit.unwrap_or(200);
+    if !(1..=MOST_MATCHES).contains(&limit) {
+        return Err(ApiError::field("limit", format!("a page has 1 to {MOST_MATCHES} matches")));
+    }
+    let resume: Option<Resume> = Paging { cursor: query.cursor, limit: None }.after()?;
+    let wanted = Search {
+        text,
+        case: query.case.unwrap_or_default(),
+        span: query.span,
+        from: query.from.unwrap_or(1),
+        resume,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    let found = telemetry::search_log(&app, &attempt, wanted).await?;
+    let next_cursor = found.next.as_ref().map(cursor).transpose()?;
+    Ok(Json(LogMatches { next_cursor, ..found.matches }))
 }
 
 /// Which attempt's log, and in which form.

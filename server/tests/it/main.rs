@@ -20,6 +20,7 @@ mod headers;
 mod health;
 mod idempotency;
 mod live;
+mod log_search;
 mod openapi;
 mod orgs;
 mod process;

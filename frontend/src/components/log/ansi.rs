@@ -201,6 +201,39 @@ pub fn pieces(line: &str) -> Vec<Piece> {
     pieces
 }
 
+/// Cuts pieces where `needle` (in lower case) begins and ends, and says which
+/// ones are it.
+#[must_use]
+pub fn mark(pieces: Vec<Piece>, needle: &str) -> Vec<(Piece, bool)> {
+    let plain: String = pieces.iter().map(|piece| piece.text.as_str()).collect();
+    let lower = plain.to_lowercase();
+    // Where lower case is longer, places in it are none in the line.
+    let usable = !needle.is_empty() && lower.len() == plain.len();
+    let found: Vec<usize> =
+        if usable { lower.match_indices(needle).map(|(at, _)| at).collect() } else { Vec::new() };
+    if found.is_empty() {
+        return pieces.into_iter().map(|piece| (piece, false)).collect();
+    }
+    let mut marked = Vec::new();
+    let mut begin = 0;
+    for Piece { class, text } in pieces {
+        let (mut at, end) = (begin, begin + text.len());
+        while at < end {
+            let inside = found.iter().find(|from| **from <= at && at < **from + needle.len());
+            let next = match inside {
+                Some(from) => from + needle.len(),
+                None => found.iter().copied().find(|from| *from > at).unwrap_or(end),
+            };
+            let next = next.min(end);
+            let part = text.get(at - begin..next - begin).unwrap_or_default().to_owned();
+            marked.push((Piece { class: class.clone(), text: part }, inside.is_some()));
+            at = next;
+        }
+        begin = end;
+    }
+    marked
+}
+
 /// What a terminal shows in the end of a line that returns to its beginning.
 fn last_overwrite(line: &str) -> &str {
     let line = line.trim_end_matches('\r');
@@ -223,6 +256,26 @@ mod tests {
 
     fn one(class: &str, text: &str) -> Vec<(String, String)> {
         vec![(class.to_owned(), text.to_owned())]
+    }
+
+    #[test]
+    fn what_was_searched_is_marked_across_colours() {
+        let marked = |line: &str, needle: &str| {
+            mark(pieces(line), needle).into_iter().map(|(p, on)| (p.text, on)).collect::<Vec<_>>()
+        };
+        let own = |parts: &[(&str, bool)]| {
+            parts.iter().map(|(text, on)| ((*text).to_owned(), *on)).collect::<Vec<_>>()
+        };
+        assert_eq!(marked("plain", "x"), own(&[("plain", false)]));
+        assert_eq!(
+            marked("an Error, error", "error"),
+            own(&[("an ", false), ("Error", true), (", ", false), ("error", true)])
+        );
+        assert_eq!(
+            marked("e\u{1b}[31mrr\u{1b}[0mor!", "error"),
+            own(&[("e", true), ("rr", true), ("or", true), ("!", false)])
+        );
+        assert_eq!(marked("İstanbul", "stan"), own(&[("İstanbul", false)]));
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //! the page. Without a script the server's first window stands there as it is.
 
 pub mod ansi;
+mod place;
+pub mod row;
+pub mod search;
 pub mod store;
 pub mod view;
 pub mod window;
 
-pub use view::{Excerpt, LogPane};
+pub use row::Excerpt;
+pub use view::LogPane;
 pub use window::{Begin, FIRST, Feed, Piece, fetch};

@@ -62,6 +62,12 @@ impl LogStore {
         self.lines.iter().find(|(_, line)| line.number == number).map(|(place, _)| *place)
     }
 
+    /// The lines at the end that come after this number, with their places.
+    pub fn after(&self, number: u64) -> impl Iterator<Item = (usize, &LogLine)> {
+        let newer = self.lines.iter().rev().take_while(|(_, line)| line.number > number).count();
+        self.lines.iter().skip(self.lines.len() - newer).map(|(place, line)| (*place, line))
+    }
+
     /// The windows to fetch so that `from..to` is here. Each is named once.
     pub fn missing(&mut self, from: usize, to: usize) -> Vec<usize> {
         let to = to.min(self.total);
@@ -138,6 +144,10 @@ mod tests {
         assert_eq!(store.total, 5);
         assert_eq!(store.get(4).map(|l| l.number), Some(5));
         assert_eq!(store.place_of(4), Some(3));
+        assert_eq!(
+            store.after(3).map(|(place, line)| (place, line.number)).collect::<Vec<_>>(),
+            [(3, 4), (4, 5)]
+        );
     }
 
     #[test]

@@ -2,89 +2,25 @@
 //! it stands; the rows in sight are moved there as one block. With wrapping on
 //! heights differ, so a fixed number of lines flows as text instead.
 
-use devenv_cloud_api::{
-    ids::SpanId,
-    trace::{LogLine, LogWindow, Stream},
-};
+use devenv_cloud_api::ids::SpanId;
 use leptos::{ev, html, prelude::*};
 
 use super::{
-    ansi,
+    place::{ROW, in_sight, marked_lines, top_of, whole_height},
+    row::Row,
+    search::LogSearch,
     store::{LogStore, WINDOW},
     window::{Begin, Feed, Piece, fetch},
 };
 use crate::{
     browser,
-    components::{keys::use_key, state::StateMark},
+    components::keys::use_key,
     context::{use_alive, use_api},
     format,
 };
 
-/// The height of a row in CSS pixels; `--log-row` in the style sheet says the same.
-const ROW: f64 = 20.0;
-/// Rows kept ready above and below what is in sight.
-const SPARE: usize = 20;
-/// Browsers cannot make an element much higher; longer logs scroll in proportion.
-const HIGHEST: f64 = 12_000_000.0;
 /// How many lines flow at once with wrapping on.
 const FLOWING: usize = 1_000;
-
-/// Lines that the address points at: `#L120` or `#L120-L130`.
-#[must_use]
-fn marked_lines(fragment: &str) -> Option<(u64, u64)> {
-    let text = fragment.strip_prefix("#L")?;
-    let (first, last) = match text.split_once("-L") {
-        Some((first, last)) => (first.parse().ok()?, last.parse().ok()?),
-        None => {
-            let line = text.parse().ok()?;
-            (line, line)
-        }
-    };
-    Some(if first <= last { (first, last) } else { (last, first) })
-}
-
-/// Which rows to draw and where, for a scroll position.
-#[must_use]
-fn in_sight(total: usize, top: f64, height: f64) -> (usize, usize, f64) {
-    let whole = whole_height(total);
-    #[expect(clippy::cast_precision_loss, reason = "no log has 2^52 lines")]
-    let lines = total as f64;
-    let exact = if whole < lines * ROW {
-        let share = (top / (whole - height).max(1.0)).clamp(0.0, 1.0);
-        share * (lines - height / ROW).max(0.0)
-    } else {
-        (top / ROW).clamp(0.0, lines)
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "bounded by the number of lines"
-    )]
-    let (first, visible) = (exact.floor() as usize, (height / ROW).ceil() as usize + 1);
-    let start = first.saturating_sub(SPARE);
-    let end = (first + visible + SPARE).min(total);
-    #[expect(clippy::cast_precision_loss, reason = "at most SPARE rows apart")]
-    let above = (exact - start as f64) * ROW;
-    (start.min(end), end, (top - above).max(0.0))
-}
-
-/// The scroll position at which a place is the first in sight.
-#[must_use]
-fn top_of(total: usize, place: usize, height: f64) -> f64 {
-    let whole = whole_height(total);
-    #[expect(clippy::cast_precision_loss, reason = "no log has 2^52 lines")]
-    let (lines, place) = (total as f64, place as f64);
-    if whole < lines * ROW {
-        place / (lines - height / ROW).max(1.0) * (whole - height).max(0.0)
-    } else {
-        place * ROW
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "no log has 2^52 lines")]
-fn whole_height(total: usize) -> f64 {
-    (total as f64 * ROW).min(HIGHEST)
-}
 
 /// The whole log of an attempt, or of one span.
 #[component]
@@ -116,6 +52,9 @@ pub fn LogPane(
     let wrap = RwSignal::new(false);
     let times = RwSignal::new(false);
     let marked = RwSignal::new(None::<(u64, u64)>);
+    // What the reader searches for, and the line where they found it.
+    let needle = RwSignal::new(String::new());
+    let shown = RwSignal::new(None::<u64>);
     let follows = RwSignal::new(live.get_untracked() && at_end);
     let scroller = NodeRef::<html::Div>::new();
     let sizer = NodeRef::<html::Div>::new();
@@ -175,6 +114,40 @@ pub fn LogPane(
             scroller.set_scroll_top(top.max(0.0) as i32);
         }
         place_rows();
+    };
+    // The first line that the reader sees.
+    let first_in_sight = move || {
+        let spare = scroller.get_untracked().zip(block.get_untracked()).map_or(0, |(scroller, block)| {
+            let above = scroller.get_bounding_client_rect().top() - block.get_bounding_client_rect().top();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most the rows of one range"
+            )]
+            let rows = (above.max(0.0) / ROW).ceil() as usize;
+            rows
+        });
+        let (start, end) = range.get_untracked();
+        (start + spare).min(end)
+    };
+    let show_place = move |place: usize| {
+        follows.set(false);
+        if !wrap.get_untracked() {
+            return scroll_to_place(place);
+        }
+        let (start, end) = range.get_untracked();
+        if !(start..end).contains(&place) {
+            let start = place.saturating_sub(FLOWING / 2);
+            let end = (start + FLOWING).min(total.get_untracked());
+            range.set((start, end));
+            need(start, end);
+        }
+        let start = range.get_untracked().0;
+        request_animation_frame(move || {
+            if let Some(block) = block.get_untracked() {
+                browser::show_child(&block, place - start, true);
+            }
+        });
     };
     let go_to_end = move || {
         if wrap.get_untracked() {
@@ -265,6 +238,13 @@ pub fn LogPane(
         }
         wrap.set(on);
     };
+    let only = span.map(|span| format!("&span={span}")).unwrap_or_default();
+    let search = format!("{job}/log/search?attempt={attempt}{only}");
+    let leave = move || {
+        if let Some(scroller) = scroller.get_untracked() {
+            let _ = scroller.focus();
+        }
+    };
     let download = format!("{}{job}/log.txt?attempt={attempt}", devenv_cloud_api::PREFIX);
     view! {
         <section
@@ -274,6 +254,7 @@ pub fn LogPane(
             aria-label="Log"
         >
             <div class="log-tools">
+                <LogSearch path=search store needle shown here=first_in_sight go=show_place leave />
                 <span class="muted log-count">
                     {move || format::plural(total.get(), "line", "lines")}
                     {(dropped > 0)
@@ -337,11 +318,20 @@ pub fn LogPane(
                                             .is_some_and(|(l, (from, to))| (from..=to).contains(&l.number))
                                     })
                                 });
+                                let is_shown = Memo::new(move |_| {
+                                    shown.get().is_some_and(|n| line.with(|l| l.as_ref().is_some_and(|l| l.number == n)))
+                                });
                                 view! {
-                                    <div class="log-row" class:marked=move || is_marked.get()>
+                                    <div
+                                        class="log-row"
+                                        class:marked=move || is_marked.get()
+                                        class:found=move || is_shown.get()
+                                    >
                                         {move || {
                                             line.get()
-                                                .map(|line| view! { <Row line on_mark=move |n, extend| mark(n, extend) /> })
+                                                .map(|line| {
+                                                    view! { <Row line needle on_mark=move |n, extend| mark(n, extend) /> }
+                                                })
                                         }}
                                     </div>
                                 }
@@ -360,136 +350,4 @@ fn place_of_line(store: &LogStore, span: Option<SpanId>, number: u64) -> Option<
         return store.place_of(number);
     }
     usize::try_from(number).ok()?.checked_sub(1).filter(|place| *place < store.total)
-}
-
-/// What stands in a row.
-#[component]
-fn Row(line: LogLine, on_mark: impl Fn(u64, bool) + 'static) -> impl IntoView {
-    let number = line.number;
-    let class = match line.stream {
-        Stream::Stdout => "log-text",
-        Stream::Stderr => "log-text is-stderr",
-        Stream::System => "log-text is-system",
-    };
-    view! {
-        <a
-            class="log-number"
-            id=format!("L{number}")
-            href=format!("#L{number}")
-            tabindex="-1"
-            rel="external"
-            on:click=move |event: ev::MouseEvent| {
-                event.prevent_default();
-                on_mark(number, event.shift_key());
-            }
-        >
-            {number}
-        </a>
-        <span class="log-time">{line.time.format("%H:%M:%S%.3f").to_string()}</span>
-        <span class=class>{text(&line.text)}</span>
-    }
-}
-
-/// A line's text with its colours.
-fn text(line: &str) -> impl IntoView + use<> {
-    ansi::pieces(line)
-        .into_iter()
-        .map(|piece| {
-            if piece.class.is_empty() {
-                piece.text.into_any()
-            } else {
-                view! { <span class=piece.class>{piece.text}</span> }.into_any()
-            }
-        })
-        .collect_view()
-}
-
-/// The last lines of something that failed, without tools.
-#[component]
-pub fn Excerpt(
-    /// What it is the end of.
-    #[prop(into)]
-    title: String,
-    state: devenv_cloud_api::runs::State,
-    /// Where the whole is.
-    #[prop(into)]
-    href: String,
-    window: LogWindow,
-) -> impl IntoView {
-    let title: String = title;
-    let label = format!("Last lines of {title}");
-    let more = usize::try_from(window.total).unwrap_or(usize::MAX).saturating_sub(window.lines.len());
-    view! {
-        <section class="excerpt">
-            <header>
-                <StateMark state />
-                <a href=href.clone() data-row="" data-failure="">
-                    <code>{title}</code>
-                </a>
-                {(more > 0)
-                    .then(|| {
-                        view! {
-                            <span class="muted">
-                                {format::plural(more, "earlier line", "earlier lines")}
-                            </span>
-                        }
-                    })}
-            </header>
-            <div class="log-rows excerpt-rows" tabindex="0" role="region" aria-label=label>
-                {window
-                    .lines
-                    .into_iter()
-                    .map(|line| {
-                        view! {
-                            <div class="log-row">
-                                <a class="log-number" tabindex="-1" href=format!("{href}#L{}", line.number)>
-                                    {line.number}
-                                </a>
-                                <span class="log-text">{text(&line.text)}</span>
-                            </div>
-                        }
-                    })
-                    .collect_view()}
-            </div>
-        </section>
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_points_at_lines() {
-        for (fragment, lines) in [
-            ("#L120", Some((120, 120))),
-            ("#L120-L130", Some((120, 130))),
-            ("#L130-L120", Some((120, 130))),
-            ("#L", None),
-            ("#120", None),
-            ("", None),
-        ] {
-            assert_eq!(marked_lines(fragment), lines, "{fragment}");
-        }
-    }
-
-    #[test]
-    fn rows_in_sight_follow_the_scroll_position() {
-        assert_eq!(in_sight(10, 0.0, 600.0), (0, 10, 0.0));
-        let (start, end, offset) = in_sight(10_000, 20_000.0, 600.0);
-        assert_eq!((start, end), (980, 1_051));
-        assert!((offset - 19_600.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn a_million_lines_are_reachable_to_the_last() {
-        let total = 1_000_000;
-        let bottom = whole_height(total) - 600.0;
-        assert_eq!(in_sight(total, bottom, 600.0).1, total);
-        assert_eq!(in_sight(total, 0.0, 600.0).0, 0);
-        // Going to a line brings it into sight.
-        let top = top_of(total, 654_321, 600.0);
-        let (start, end, _) = in_sight(total, top, 600.0);
-        assert!((start..end).contains(&654_321));
-    }
 }
