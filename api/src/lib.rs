@@ -15,6 +15,7 @@ pub mod page;
 pub mod permissions;
 pub mod problem;
 pub mod runs;
+pub mod search;
 pub mod trace;
 
 /// A moment in time, in UTC. On the wire: RFC 3339 with a `Z`.

@@ -12,6 +12,7 @@ use crate::{
     components::{
         bar::Bar,
         keys::{KeyHelp, Keys, use_key},
+        palette::{Palette, PaletteDialog},
     },
     context::{Alive, Assets, Now, Session, Theme, Visitor, use_api},
     failure::{Answer, Failure},
@@ -106,6 +107,7 @@ fn Frame() -> impl IntoView {
         let org = path.split('/').nth(1).unwrap_or_default();
         navigate(&format!("/{org}"), Default::default());
     });
+    let palette = Palette::provide();
     use_key("g h", "home", move || home("/", Default::default()));
     view! {
         <a class="skip" href="#main" rel="external">
@@ -116,5 +118,6 @@ fn Frame() -> impl IntoView {
             <Outlet />
         </main>
         <KeyHelp />
+        <PaletteDialog palette />
     }
 }

@@ -172,7 +172,6 @@ pub fn Waterfall(
             }
         });
     };
-    let search = NodeRef::<html::Input>::new();
     use_key("j", "next span", move || step(true));
     use_key("k", "previous span", move || step(false));
     use_key("o", "open or close a span", move || {
@@ -181,11 +180,6 @@ pub fn Waterfall(
         }
     });
     use_key("c", "critical path", move || critical.update(|c| *c = !*c));
-    use_key("/", "search in the trace", move || {
-        if let Some(input) = search.get_untracked() {
-            let _ = input.focus();
-        }
-    });
     use_key("f", "next failure", move || {
         let failures = model.with_untracked(Model::failures);
         let at = selected.get_untracked().and_then(|id| failures.iter().position(|f| *f == id));
@@ -220,7 +214,6 @@ pub fn Waterfall(
         <section class="waterfall" class:with-path=move || critical.get() aria-label="Trace">
             <div class="wf-tools">
                 <input
-                    node_ref=search
                     type="search"
                     class="wf-search"
                     placeholder="Search spans"

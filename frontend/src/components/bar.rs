@@ -6,6 +6,7 @@ use leptos::{ev, html, prelude::*};
 use leptos_router::hooks::use_location;
 use wasm_bindgen::JsCast;
 
+use super::palette::PaletteButton;
 use crate::{
     browser,
     context::{Session, Theme, use_alive},
@@ -127,6 +128,7 @@ pub fn Bar() -> impl IntoView {
                 </ol>
             </nav>
             <div class="bar-right">
+                <PaletteButton />
                 <Transition>
                     {move || Suspend::new(async move {
                         session.await.ok().map(|viewer| view! { <Menus viewer /> })

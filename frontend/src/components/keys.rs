@@ -6,6 +6,8 @@ use std::sync::Arc;
 use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast;
 
+use super::palette::Palette;
+
 /// A key, or two keys one after the other (`g o`).
 #[derive(Clone)]
 struct Binding {
@@ -74,6 +76,17 @@ pub fn step_focus(selector: &str, forward: bool) {
     }
 }
 
+/// Goes to the search field of the part of the page that has the focus, if it
+/// has one: a log, a trace.
+fn focus_search() -> bool {
+    let near = document().active_element().and_then(|active| active.closest("section").ok().flatten());
+    let field = near.and_then(|section| section.query_selector("input[type=search]").ok().flatten());
+    let Some(field) = field.and_then(|field| field.dyn_into::<web_sys::HtmlElement>().ok()) else {
+        return false;
+    };
+    field.focus().is_ok()
+}
+
 /// The listener and the list that `?` shows.
 #[component]
 pub fn KeyHelp() -> impl IntoView {
@@ -82,6 +95,14 @@ pub fn KeyHelp() -> impl IntoView {
     use_key("j", "next row", || step_focus("[data-row]", true));
     use_key("k", "previous row", || step_focus("[data-row]", false));
     use_key("f", "next failure", || step_focus("[data-failure]", true));
+    let palette = use_context::<Palette>();
+    use_key("/", "search here, or everything", move || {
+        if !focus_search()
+            && let Some(palette) = palette
+        {
+            palette.open();
+        }
+    });
     use_key("?", "this list", move || {
         if let Some(dialog) = dialog.get_untracked() {
             let _ = if dialog.open() {
@@ -95,10 +116,11 @@ pub fn KeyHelp() -> impl IntoView {
     let pending = StoredValue::new(None::<String>);
     Effect::new(move |_| {
         let handle = window_event_listener(ev::keydown, move |event| {
-            if event.ctrl_key() || event.alt_key() || event.meta_key() || is_writing(&event) {
+            let chord = event.ctrl_key() || event.meta_key();
+            if event.alt_key() || is_writing(&event) && !chord {
                 return;
             }
-            let key = event.key();
+            let key = if chord { format!("Ctrl+{}", event.key().to_uppercase()) } else { event.key() };
             let whole = pending.with_value(|first| match first {
                 Some(first) => format!("{first} {key}"),
                 None => key.clone(),

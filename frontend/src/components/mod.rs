@@ -9,6 +9,7 @@ pub mod keys;
 pub mod load;
 pub mod log;
 pub mod page_head;
+pub mod palette;
 pub mod run_rows;
 pub mod stages;
 pub mod state;

@@ -26,5 +26,5 @@ pub use migrate::MigrationError;
 pub use notify::{Topic, Wakeups};
 pub use pool::{Db, DbError, Engine, Tx};
 pub(crate) use query::skipping_locked;
-pub use query::{Query, Row, Target, query, query_in_two_words};
+pub use query::{Query, Row, Target, in_pattern, query, query_in_two_words};
 pub use value::Value;

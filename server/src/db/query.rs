@@ -25,6 +25,20 @@ pub const fn query(sql: &'static str) -> Query {
     Query { sql, postgres: None, values: Vec::new() }
 }
 
+/// Text as a part of a pattern of `LIKE … ESCAPE '!'`: what has a meaning there
+/// loses it.
+#[must_use]
+pub fn in_pattern(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '!') {
+            out.push('!');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// A statement for which PostgreSQL needs other words than SQLite. See
 /// [`skipping_locked!`](crate::db::skipping_locked), which is the only reason for it.
 #[must_use]

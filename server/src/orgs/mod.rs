@@ -12,6 +12,7 @@ use devenv_cloud_api::{
     names::Slug,
     orgs::{CreateOrg, Org, UpdateOrg},
     permissions::{Action, Role},
+    search::OrgHit,
 };
 
 pub use members::{add_member, change_role, list_members, remove_member};
@@ -88,6 +89,26 @@ pub async fn list(
         .map(|(org, role)| OrgAccess { org, role: Some(role), principal: principal.clone() })
         .filter(|access| access::require(principal, Action::ReadOrg, &access.resource()).is_ok())
         .map(OrgAccess::show)
+        .collect())
+}
+
+/// The principal's organisations by a part of a name, at most `limit`.
+///
+/// # Errors
+/// When the principal is nobody, or the database says no.
+pub async fn search(
+    app: &AppParts,
+    principal: &Principal,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<OrgHit>, Refusal> {
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let rows = store::search(&app.db, user, text, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(org, role)| OrgAccess { org, role: Some(role), principal: principal.clone() })
+        .filter(|access| access::require(principal, Action::ReadOrg, &access.resource()).is_ok())
+        .map(|access| OrgHit { slug: access.org.slug, display_name: access.org.display_name })
         .collect())
 }
 

@@ -8,7 +8,7 @@ use devenv_cloud_api::{
     permissions::Role,
 };
 
-use crate::db::{Db, DbError, Row, Target, Tx, query};
+use crate::db::{Db, DbError, Row, Target, Tx, in_pattern, query};
 
 /// An organisation as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,32 @@ pub(super) async fn list_for(
     )
     .bind(user)
     .bind(after.map(|slug| slug.to_string()))
+    .bind(limit)
+    .all(db)
+    .await?
+    .iter()
+    .map(|row| Ok((org(row)?, row.get("role")?)))
+    .collect()
+}
+
+/// The organisations that somebody is a member of, by a part of a name; those
+/// first whose name begins so.
+pub(super) async fn search(
+    db: &Db,
+    user: UserId,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<(OrgRow, Role)>, DbError> {
+    let text = in_pattern(&text.to_lowercase());
+    query(
+        "SELECT o.id, o.slug, o.display_name, o.created_at, m.role FROM members m \
+         JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1 \
+         AND (o.slug LIKE $2 ESCAPE '!' OR LOWER(o.display_name) LIKE $2 ESCAPE '!') \
+         ORDER BY CASE WHEN o.slug LIKE $3 ESCAPE '!' THEN 0 ELSE 1 END, o.slug LIMIT $4",
+    )
+    .bind(user)
+    .bind(format!("%{text}%"))
+    .bind(format!("{text}%"))
     .bind(limit)
     .all(db)
     .await?

@@ -12,6 +12,7 @@ use devenv_cloud_api::{
     orgs::{CreateProject, Project, ProjectSettings, UpdateProject},
     permissions::{Action, Role},
     runs::RunSummary,
+    search::ProjectHit,
 };
 
 pub use settings::check as check_settings;
@@ -129,6 +130,40 @@ pub async fn list(
         .map(|(project, latest_run)| {
             let (org, role, principal) = (org.org.clone(), org.role, principal.clone());
             ProjectAccess { project, org, role, principal }.show(app, latest_run)
+        })
+        .collect())
+}
+
+/// The projects of the principal's organisations by a part of their names, at
+/// most `limit`.
+///
+/// # Errors
+/// When the principal is nobody, or the database says no.
+pub async fn search(
+    app: &AppParts,
+    principal: &Principal,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<ProjectHit>, Refusal> {
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let only = match principal {
+        Principal::Token(token) => token.project,
+        Principal::Session(_) | Principal::Anonymous => None,
+    };
+    let rows = store::search(&app.db, user, only, text, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(project, org, role)| ProjectAccess {
+            project,
+            org,
+            role: Some(role),
+            principal: principal.clone(),
+        })
+        .filter(|access| access.allows(Action::ReadProject))
+        .map(|access| ProjectHit {
+            org: access.org.slug,
+            slug: access.project.slug,
+            description: access.project.description,
         })
         .collect())
 }

@@ -10,7 +10,7 @@ use devenv_cloud_api::{
 };
 
 use crate::{
-    db::{Db, DbError, Row, Target, query},
+    db::{Db, DbError, Row, Target, in_pattern, query},
     orgs::OrgRow,
 };
 
@@ -72,6 +72,15 @@ fn run(row: &Row) -> Result<Option<RunSummary>, DbError> {
     }))
 }
 
+fn org_of(row: &Row) -> Result<OrgRow, DbError> {
+    Ok(OrgRow {
+        id: row.get("org_id")?,
+        slug: row.get("slug")?,
+        display_name: row.get("display_name")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
 /// The project of these names, with its organisation and the user's role in that.
 pub(super) async fn find(
     db: &Db,
@@ -91,16 +100,37 @@ pub(super) async fn find(
     .bind(user)
     .optional(db)
     .await?
-    .map(|row| {
-        let org = OrgRow {
-            id: row.get("org_id")?,
-            slug: row.get("slug")?,
-            display_name: row.get("display_name")?,
-            created_at: row.get("created_at")?,
-        };
-        Ok((project(&row)?, org, row.get("role")?))
-    })
+    .map(|row| Ok((project(&row)?, org_of(&row)?, row.get("role")?)))
     .transpose()
+}
+
+/// The projects of somebody's organisations by a part of `organisation/project`;
+/// those first whose own name begins so. Where `only` is given, that one or none.
+pub(super) async fn search(
+    db: &Db,
+    user: UserId,
+    only: Option<ProjectId>,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<(ProjectRow, OrgRow, Role)>, DbError> {
+    let text = in_pattern(&text.to_lowercase());
+    query(
+        "SELECT p.id AS project_id, p.org_id, p.slug AS project_slug, p.description, p.settings, \
+         p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, m.role \
+         FROM members m JOIN orgs o ON o.id = m.org_id JOIN projects p ON p.org_id = o.id \
+         WHERE m.user_id = $1 AND ($2 IS NULL OR p.id = $2) AND o.slug || '/' || p.slug LIKE $3 ESCAPE '!' \
+         ORDER BY CASE WHEN p.slug LIKE $4 ESCAPE '!' THEN 0 ELSE 1 END, p.slug, o.slug LIMIT $5",
+    )
+    .bind(user)
+    .bind(only)
+    .bind(format!("%{text}%"))
+    .bind(format!("{text}%"))
+    .bind(limit)
+    .all(db)
+    .await?
+    .iter()
+    .map(|row| Ok((project(row)?, org_of(row)?, row.get("role")?)))
+    .collect()
 }
 
 /// The project with this id, and its organisation's name, for the system

@@ -28,7 +28,7 @@ pub use create::{NewRun, create};
 pub use drive::drive;
 pub use ends::{put_right_after_restart, reap_lapsed_leases_once};
 pub use instance::instance_id;
-pub use read::{RunFilter, find_run, list_runs, run_events};
+pub use read::{RunFilter, find_run, list_runs, run_events, search};
 pub use steer::{cancel_job, cancel_run, retry_job, retry_run, start};
 pub use store::{AttemptRow, attempt_of, find_attempt, newest_at};
 

@@ -38,6 +38,20 @@ pub async fn list_runs(
     store::list(&app.db, project, filter, before, limit).await
 }
 
+/// Runs of a project by number, or by how their branch, tag or commit begins:
+/// the one with that number first, then the newest. At most `limit`.
+///
+/// # Errors
+/// See [`DbError`].
+pub async fn search(
+    app: &AppParts,
+    project: ProjectId,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<RunSummary>, DbError> {
+    store::search(&app.db, project, text, limit).await
+}
+
 /// A run with all its jobs. `can_operate` is the caller's to know.
 ///
 /// # Errors

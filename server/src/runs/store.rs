@@ -13,7 +13,7 @@ use devenv_cloud_api::{
 
 use show::commit_of;
 pub use show::{AttemptRow, attempt_of, find_attempt, newest_at};
-pub(super) use show::{find, jobs, list};
+pub(super) use show::{find, jobs, list, search};
 
 use crate::db::{Db, DbError, Row, Target, Tx, query, skipping_locked};
 

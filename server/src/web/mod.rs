@@ -15,6 +15,7 @@ mod pages;
 pub mod problem;
 mod projects;
 mod runs;
+mod search;
 mod session_layer;
 mod trace;
 
@@ -37,7 +38,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(orgs::routes())
         .merge(projects::routes())
         .merge(runs::routes())
-        .merge(trace::routes());
+        .merge(trace::routes())
+        .merge(search::routes());
     OpenApiRouter::with_openapi(describe::Document::openapi()).nest(devenv_cloud_api::PREFIX, routes)
 }
 

@@ -26,6 +26,7 @@ mod orgs;
 mod process;
 mod projects;
 mod runs;
+mod search;
 mod sessions;
 mod sign_in_limits;
 mod strangers;

@@ -24,6 +24,7 @@ const ONES_OWN: &[&str] = &[
     "endOtherSessions",
     "listOrgs",
     "createOrg",
+    "search",
 ];
 
 struct Operation {

@@ -9,7 +9,7 @@ use devenv_cloud_api::{
 };
 
 use crate::{
-    db::{Db, DbError, Row, Target, Tx, query},
+    db::{Db, DbError, Row, Target, Tx, in_pattern, query},
     runs::RunFilter,
 };
 
@@ -54,6 +54,39 @@ pub(in crate::runs) async fn list(
     .bind(before.unwrap_or(u64::MAX))
     .bind(filter.git_ref.clone())
     .bind(filter.state)
+    .bind(limit)
+    .all(db)
+    .await?
+    .iter()
+    .map(summary_of)
+    .collect()
+}
+
+/// Fewer digits of a commit's name than this are too many commits'.
+const SHORTEST_SHA: usize = 3;
+
+/// Runs of a project by number, or by how their branch, tag or commit begins.
+pub(in crate::runs) async fn search(
+    db: &Db,
+    project: ProjectId,
+    text: &str,
+    limit: u32,
+) -> Result<Vec<RunSummary>, DbError> {
+    let number: u64 = text.strip_prefix('#').unwrap_or(text).parse().unwrap_or_default();
+    let is_sha = text.len() >= SHORTEST_SHA && text.bytes().all(|b| b.is_ascii_hexdigit());
+    // No commit's name begins with a letter that is no digit.
+    let sha = if is_sha { text.to_ascii_lowercase() } else { "x".to_owned() };
+    let name = in_pattern(text);
+    query(
+        "SELECT * FROM runs WHERE project_id = $1 AND (number = $2 OR git_ref LIKE $3 ESCAPE '!' \
+         OR git_ref LIKE $4 ESCAPE '!' OR sha LIKE $5) \
+         ORDER BY CASE WHEN number = $2 THEN 0 ELSE 1 END, number DESC LIMIT $6",
+    )
+    .bind(project)
+    .bind(number.min(i64::MAX.unsigned_abs()))
+    .bind(format!("refs/heads/{name}%"))
+    .bind(format!("refs/tags/{name}%"))
+    .bind(format!("{sha}%"))
     .bind(limit)
     .all(db)
     .await?
