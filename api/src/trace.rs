@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::SpanId,
+    names::Slug,
     permissions::words,
-    runs::{Attempt, Run, Stage, State},
+    runs::{Attempt, Run, RunSummary, Stage, State},
 };
 
 words! {
@@ -188,4 +189,29 @@ pub enum RunEvent {
     },
     /// Nothing more will come.
     End,
+}
+
+/// A run of whichever project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlacedRun {
+    /// The organisation's name in addresses.
+    pub org: Slug,
+    /// The project's name in addresses.
+    pub project: Slug,
+    /// The run.
+    pub run: RunSummary,
+}
+
+/// One event of the live stream of a list of runs. A run is told as it is, so
+/// hearing of it twice does no harm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RunsEvent {
+    /// Runs that are new or have changed; at first, the newest ones.
+    Runs {
+        /// The runs as they are now.
+        runs: Vec<PlacedRun>,
+    },
 }

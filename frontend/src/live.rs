@@ -4,6 +4,7 @@
 //! `Last-Event-ID`. After an HTTP error it gives up for good; then we start
 //! again from the last id we saw, waiting longer each time.
 
+use devenv_cloud_api::trace::{PlacedRun, RunsEvent};
 use leptos::prelude::*;
 use serde::de::DeserializeOwned;
 
@@ -52,6 +53,21 @@ pub fn follow<E: DeserializeOwned + 'static>(
     let _ = (state, path, on_event, std::marker::PhantomData::<E>);
 }
 
+/// Follows the runs of a list, below `path` of the API, until the component goes
+/// away. A stream that ends is asked for again: its end is the server's way to
+/// see whether the reader is still who they were.
+pub fn follow_runs(path: &str, on_runs: impl Fn(Vec<PlacedRun>) + 'static) {
+    let address = format!("{}{path}/events", devenv_cloud_api::PREFIX);
+    follow(
+        RwSignal::new(Line::Off),
+        move |_| address.clone(),
+        move |RunsEvent::Runs { runs }| {
+            on_runs(runs);
+            Then::GoOn
+        },
+    );
+}
+
 #[cfg(feature = "hydrate")]
 mod browser {
     use std::{
@@ -67,7 +83,7 @@ mod browser {
     use super::{Line, Then};
 
     /// The names that events may have; `message` is an event without a name.
-    const NAMES: [&str; 6] = ["message", "run", "attempt", "spans", "lines", "end"];
+    const NAMES: [&str; 7] = ["message", "run", "runs", "attempt", "spans", "lines", "end"];
 
     type PathFrom = Box<dyn Fn(Option<&str>) -> String>;
     type Callback = Closure<dyn FnMut(MessageEvent)>;

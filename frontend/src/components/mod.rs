@@ -10,6 +10,7 @@ pub mod load;
 pub mod log;
 pub mod page_head;
 pub mod palette;
+pub mod project_rows;
 pub mod run_rows;
 pub mod stages;
 pub mod state;

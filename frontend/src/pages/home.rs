@@ -1,7 +1,7 @@
 //! `/`: my organisations, and how to create one.
 
 use devenv_cloud_api::{
-    orgs::{CreateOrg, Org},
+    orgs::{CreateOrg, Org, Project},
     page::Page,
 };
 use leptos::prelude::*;
@@ -12,9 +12,10 @@ use crate::{
         form::{ApiForm, Field, Submit},
         load::{Empty, Load},
         page_head::PageHead,
+        project_rows::ProjectRows,
     },
     context::{Session, use_api},
-    failure::{Answer, Failure},
+    failure::Failure,
     format,
 };
 
@@ -26,17 +27,21 @@ pub fn Home() -> impl IntoView {
         || (),
         move |()| {
             let api = api.clone();
-            async move { Answer::<Page<Org>>::from(api.get("/orgs").await.map_err(Failure::from)) }
+            async move {
+                let orgs: Page<Org> = api.get("/orgs").await?;
+                let projects: Page<Project> = api.get("/projects?limit=20").await?;
+                Ok::<_, Failure>((orgs, projects))
+            }
         },
     );
     view! {
         <Load
             resource=orgs
             what="your organisations"
-            view=|page| {
+            view=|(page, projects): (Page<Org>, Page<Project>)| {
                 let none = page.items.is_empty();
                 view! {
-                    <PageHead title="Organisations" />
+                    <PageHead title="Home" />
                     {if none {
                         view! {
                             <Empty title="You are in no organisation yet">
@@ -50,6 +55,14 @@ pub fn Home() -> impl IntoView {
                             .into_any()
                     } else {
                         view! {
+                            {(!projects.items.is_empty())
+                                .then(|| {
+                                    view! {
+                                        <h2>"Where something happened last"</h2>
+                                        <ProjectRows projects=projects.items follow="/projects".to_owned() of_all=true />
+                                    }
+                                })}
+                            <h2>"Organisations"</h2>
                             <ul class="rows" aria-label="Organisations">
                                 {page.items.into_iter().map(|org| view! { <OrgRow org /> }).collect_view()}
                             </ul>

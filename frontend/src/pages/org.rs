@@ -14,10 +14,8 @@ use crate::{
         form::{ApiForm, Field, Submit},
         load::{Empty, Load},
         page_head::PageHead,
-        run_rows::run_href,
-        state::StateMark,
+        project_rows::ProjectRows,
         tabs::{Tab, Tabs},
-        time::Ago,
     },
     context::use_api,
     failure::Failure,
@@ -81,9 +79,7 @@ pub fn Org() -> impl IntoView {
                             .into_any()
                     } else {
                         view! {
-                            <ul class="rows" aria-label="Projects">
-                                {projects.items.into_iter().map(|project| view! { <ProjectRow project /> }).collect_view()}
-                            </ul>
+                            <ProjectRows projects=projects.items follow=format!("/orgs/{slug}") />
                             {may_create
                                 .then(|| {
                                     view! {
@@ -100,37 +96,6 @@ pub fn Org() -> impl IntoView {
                     .into_any()
             }
         />
-    }
-}
-
-#[component]
-fn ProjectRow(project: Project) -> impl IntoView {
-    let href = format!("/{}/{}", project.org, project.slug);
-    view! {
-        <li class="row project-row">
-            <span class="project-row-words">
-                <a class="row-link" href=href data-row="">
-                    <span class="row-title">{project.slug.to_string()}</span>
-                </a>
-                <span class="muted clip">{project.description}</span>
-            </span>
-            {match project.latest_run {
-                Some(run) => {
-                    let href = run_href(&project.org, &project.slug, run.number);
-                    view! {
-                        <a class="project-row-run" href=href>
-                            <StateMark state=run.state />
-                            <span class="clip">{run.commit.title.clone()}</span>
-                        </a>
-                        <span class="muted row-end">
-                            <Ago time=run.created_at />
-                        </span>
-                    }
-                        .into_any()
-                }
-                None => view! { <span class="muted project-row-none">"no runs yet"</span> }.into_any(),
-            }}
-        </li>
     }
 }
 

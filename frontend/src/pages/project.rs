@@ -17,13 +17,14 @@ use crate::{
         form::{Outcome, Submit},
         load::{Empty, Load},
         page_head::PageHead,
-        run_rows::{RunRows, run_href},
+        run_rows::{Fresh, RunRows, run_href},
         state::word,
         tabs::{Tab, Tabs},
     },
     context::{use_alive, use_api},
     failure::Failure,
     format::query_value,
+    live,
 };
 
 /// The tabs of a project.
@@ -87,6 +88,7 @@ pub fn Project() -> impl IntoView {
                 let may_start = project.allowed.contains(&Action::OperateRuns) && !never_ran;
                 let (for_button, all_runs, newest) = (project.clone(), base.clone(), base.clone());
                 let paging = !cursor.get().is_empty();
+                let fresh = Fresh { none: paging, branch: branch.get(), state: state.get().parse().ok() };
                 view! {
                     <PageHead
                         title=slug.clone()
@@ -97,7 +99,7 @@ pub fn Project() -> impl IntoView {
                     </PageHead>
                     <Tabs label="Project" tabs />
                     {if never_ran {
-                        view! { <FirstPush project=project.clone() /> }.into_any()
+                        view! { <FirstPush project=project.clone() on_run=move || resource.refetch() /> }.into_any()
                     } else {
                         view! {
                             <RunFilter branch=branch.get() state=state.get() base=base.clone() filtered />
@@ -111,7 +113,7 @@ pub fn Project() -> impl IntoView {
                                 }
                                     .into_any()
                             } else {
-                                view! { <RunRows org=org.clone() project=slug.clone() runs=runs.items /> }.into_any()
+                                view! { <RunRows org=org.clone() project=slug.clone() runs=runs.items fresh /> }.into_any()
                             }}
                             <nav class="paging" aria-label="Pages">
                                 {paging.then(|| view! { <a class="button" href=newest>"Newest"</a> })}
@@ -208,7 +210,13 @@ fn StartRunButton(project: TheProject) -> impl IntoView {
 
 /// What to do with a project that nobody has pushed to.
 #[component]
-fn FirstPush(project: TheProject) -> impl IntoView {
+fn FirstPush(
+    project: TheProject,
+    /// Called when there is a run.
+    on_run: impl Fn() + Copy + 'static,
+) -> impl IntoView {
+    let path = format!("/orgs/{}/projects/{}", project.org, project.slug);
+    Effect::new(move |_| live::follow_runs(&path, move |_| on_run()));
     let branch = project.settings.default_branch.clone();
     let commands = format!("git remote add cloud {}\ngit push cloud HEAD:{branch}", project.clone_url,);
     let file = "{\n  tasks.\"ci:hello\".exec = \"echo hello\";\n  enterTest = \"echo all is well\";\n}";

@@ -3,6 +3,7 @@
 //! [`find_for`] is the only way to get at a project on somebody's behalf: it
 //! asks [`crate::access`] first, and what it hands out cannot be made otherwise.
 
+mod live;
 mod settings;
 mod store;
 
@@ -15,8 +16,11 @@ use devenv_cloud_api::{
     search::ProjectHit,
 };
 
+pub use live::{Followed, run_events};
 pub use settings::check as check_settings;
 pub use store::{ProjectRow, find_by_id};
+
+use uuid::Uuid;
 
 use crate::{
     access::{self, Resource},
@@ -134,6 +138,44 @@ pub async fn list(
         .collect())
 }
 
+/// The projects of the principal's organisations, those first in which
+/// something happened last. `before` is what [`recency`] gave of the last one
+/// before.
+///
+/// # Errors
+/// When the principal is nobody, or the database says no.
+pub async fn recent(
+    app: &AppParts,
+    principal: &Principal,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<Project>, Refusal> {
+    let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let rows = store::recent(&app.db, user, limit_of(principal), before, limit).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(project, org, role, run)| {
+            (ProjectAccess { project, org, role, principal: principal.clone() }, run)
+        })
+        .filter(|(access, _)| access.allows(Action::ReadProject))
+        .map(|(access, run)| access.show(app, run))
+        .collect())
+}
+
+/// What projects are sorted by in [`recent`]. Ids are made of the time.
+#[must_use]
+pub fn recency(project: &Project) -> Uuid {
+    project.latest_run.as_ref().map_or(project.id.0, |run| run.id.0)
+}
+
+/// The one project that the principal is limited to, if it is.
+const fn limit_of(principal: &Principal) -> Option<ProjectId> {
+    match principal {
+        Principal::Token(token) => token.project,
+        Principal::Session(_) | Principal::Anonymous => None,
+    }
+}
+
 /// The projects of the principal's organisations by a part of their names, at
 /// most `limit`.
 ///
@@ -146,11 +188,7 @@ pub async fn search(
     limit: u32,
 ) -> Result<Vec<ProjectHit>, Refusal> {
     let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
-    let only = match principal {
-        Principal::Token(token) => token.project,
-        Principal::Session(_) | Principal::Anonymous => None,
-    };
-    let rows = store::search(&app.db, user, only, text, limit).await?;
+    let rows = store::search(&app.db, user, limit_of(principal), text, limit).await?;
     Ok(rows
         .into_iter()
         .map(|(project, org, role)| ProjectAccess {

@@ -2,15 +2,17 @@
 
 use devenv_cloud_api::{
     Timestamp,
-    ids::{OrgId, ProjectId, UserId},
+    ids::{OrgId, ProjectId, RunId, UserId},
     names::Slug,
     orgs::ProjectSettings,
     permissions::Role,
     runs::{Commit, RunSummary},
 };
 
+use uuid::Uuid;
+
 use crate::{
-    db::{Db, DbError, Row, Target, in_pattern, query},
+    db::{Db, DbError, Query, Row, Target, in_pattern, query},
     orgs::OrgRow,
 };
 
@@ -47,6 +49,105 @@ fn project(row: &Row) -> Result<ProjectRow, DbError> {
 
 fn settings_text(settings: &ProjectSettings) -> Result<String, DbError> {
     serde_json::to_string(settings).map_err(|e| DbError::Other(sqlx::Error::Encode(e.into())))
+}
+
+/// A run with its project, that one's organisation, and the user's role in it.
+pub(super) type FoundRun = (ProjectRow, OrgRow, Option<Role>, RunSummary);
+
+fn found_run(row: &Row) -> Result<Option<FoundRun>, DbError> {
+    Ok(match run(row)? {
+        Some(run) => Some((project(row)?, org_of(row)?, row.get("role")?, run)),
+        None => None,
+    })
+}
+
+/// A SELECT of [`FoundRun`]s, with what comes after the tables. `$1` is the user.
+macro_rules! select_runs {
+    ($rest:literal) => {
+        query(concat!(
+            "SELECT p.id AS project_id, p.org_id, p.slug AS project_slug, p.description, p.settings, \
+             p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, m.role, r.id AS run_id, \
+             r.number, r.state, r.reason, r.cause, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
+             r.author_email, r.created_at AS run_created_at, r.started_at, r.finished_at \
+             FROM projects p JOIN orgs o ON o.id = p.org_id \
+             LEFT JOIN members m ON m.org_id = o.id AND m.user_id = $1 ",
+            $rest
+        ))
+    };
+}
+
+async fn found_runs(db: &Db, query: Query) -> Result<Vec<FoundRun>, DbError> {
+    query.all(db).await?.iter().filter_map(|row| found_run(row).transpose()).collect()
+}
+
+/// The newest run of each project of an organisation, or of all organisations
+/// that the user is a member of; the newest first.
+pub(super) async fn newest_runs(
+    db: &Db,
+    user: UserId,
+    org: Option<OrgId>,
+    limit: u32,
+) -> Result<Vec<FoundRun>, DbError> {
+    let query = match org {
+        Some(org) => select_runs!(
+            "JOIN runs r ON r.project_id = p.id AND r.number = p.next_run - 1 \
+             WHERE p.org_id = $2 ORDER BY r.id DESC LIMIT $3"
+        )
+        .bind(user)
+        .bind(org)
+        .bind(limit),
+        None => select_runs!(
+            "JOIN runs r ON r.project_id = p.id AND r.number = p.next_run - 1 \
+             WHERE m.role IS NOT NULL ORDER BY r.id DESC LIMIT $2"
+        )
+        .bind(user)
+        .bind(limit),
+    };
+    found_runs(db, query).await
+}
+
+/// The newest runs of a project.
+pub(super) async fn runs_of(
+    db: &Db,
+    user: UserId,
+    project: ProjectId,
+    limit: u32,
+) -> Result<Vec<FoundRun>, DbError> {
+    let query =
+        select_runs!("JOIN runs r ON r.project_id = p.id WHERE p.id = $2 ORDER BY r.number DESC LIMIT $3");
+    found_runs(db, query.bind(user).bind(project).bind(limit)).await
+}
+
+/// One run, wherever it is.
+pub(super) async fn run_by_id(db: &Db, user: UserId, run: RunId) -> Result<Option<FoundRun>, DbError> {
+    let query = select_runs!("JOIN runs r ON r.project_id = p.id WHERE r.id = $2");
+    Ok(found_runs(db, query.bind(user).bind(run)).await?.pop())
+}
+
+/// The projects of the user's organisations, those first in which something
+/// happened last, after the one of which `before` was the newest run (or which
+/// it is itself, if it has none).
+pub(super) async fn recent(
+    db: &Db,
+    user: UserId,
+    only: Option<ProjectId>,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<(ProjectRow, OrgRow, Option<Role>, Option<RunSummary>)>, DbError> {
+    select_runs!(
+        "LEFT JOIN runs r ON r.project_id = p.id AND r.number = p.next_run - 1 \
+         WHERE m.role IS NOT NULL AND ($2 IS NULL OR p.id = $2) AND ($3 IS NULL OR COALESCE(r.id, p.id) < $3) \
+         ORDER BY COALESCE(r.id, p.id) DESC LIMIT $4"
+    )
+    .bind(user)
+    .bind(only)
+    .bind(before)
+    .bind(limit)
+    .all(db)
+    .await?
+    .iter()
+    .map(|row| Ok((project(row)?, org_of(row)?, row.get("role")?, run(row)?)))
+    .collect()
 }
 
 /// The newest run of a row that may have one.

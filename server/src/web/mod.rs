@@ -10,6 +10,7 @@ mod git;
 mod health;
 mod idempotency;
 pub mod layers;
+mod live;
 mod orgs;
 mod pages;
 pub mod problem;
@@ -39,7 +40,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(projects::routes())
         .merge(runs::routes())
         .merge(trace::routes())
-        .merge(search::routes());
+        .merge(search::routes())
+        .merge(live::routes());
     OpenApiRouter::with_openapi(describe::Document::openapi()).nest(devenv_cloud_api::PREFIX, routes)
 }
 

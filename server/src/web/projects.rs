@@ -28,9 +28,24 @@ use crate::{
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(recent))
         .routes(routes!(list, create))
         .routes(routes!(get, update, delete))
         .routes(routes!(list_tokens, create_token))
+}
+
+/// List my projects
+///
+/// Those of all my organisations, each with its newest run; first those in which something happened last.
+#[utoipa::path(get, path = "/projects", operation_id = "listMyProjects", tag = "projects", params(Paging),
+    responses((status = 200, description = "Projects", body = Page<Project>), RefusedToRead))]
+async fn recent(
+    State(app): State<App>,
+    principal: Principal,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Page<Project>>, ApiError> {
+    let projects = projects::recent(&app, &principal, paging.after()?, paging.limit()? + 1).await?;
+    Ok(Json(paging.page(projects, projects::recency)?))
 }
 
 /// List the projects of an organisation

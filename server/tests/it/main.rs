@@ -19,6 +19,7 @@ mod git;
 mod headers;
 mod health;
 mod idempotency;
+mod lists;
 mod live;
 mod log_search;
 mod openapi;

@@ -63,6 +63,11 @@ impl Request {
         self
     }
 
+    /// Sends it and does not wait for the body, which may have no end.
+    pub async fn status(self) -> StatusCode {
+        self.router.oneshot(self.request).await.expect("infallible").status()
+    }
+
     pub async fn send(self) -> Response {
         let what = format!("{} {}", self.request.method(), self.request.uri());
         let response = self.router.oneshot(self.request).await.expect("infallible");
