@@ -269,6 +269,20 @@ impl Model {
             .collect()
     }
 
+    /// The task that a span is or is a part of, else the stage.
+    #[must_use]
+    pub fn group_of(&self, id: SpanId) -> Option<&Span> {
+        let way = || std::iter::once(id).chain(self.ancestors(id)).filter_map(|id| self.get(id));
+        way().find(|s| s.kind == SpanKind::Task).or_else(|| way().find(|s| s.kind == SpanKind::Stage))
+    }
+
+    /// Whether lines of more than one group were written.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        let mut groups = self.spans.iter().filter(|s| s.lines > 0).map(|s| self.group_of(s.id).map(|s| s.id));
+        groups.next().is_some_and(|first| groups.any(|other| other != first))
+    }
+
     /// All that it is a part of.
     #[must_use]
     pub fn ancestors(&self, id: SpanId) -> Vec<SpanId> {
@@ -409,6 +423,26 @@ mod tests {
         spans[0].state = State::Failure;
         spans[1].state = State::Failure;
         assert_eq!(Model::new(spans).failures(), [SpanId(2)]);
+    }
+
+    #[test]
+    fn lines_belong_to_their_task_or_stage() {
+        let mut spans = vec![
+            span(1, 0, "job", 0, 9),
+            span(2, 1, "task", 1, 8),
+            span(3, 2, "process", 2, 8),
+            span(4, 1, "x", 2, 8),
+        ];
+        spans[1].kind = SpanKind::Task;
+        spans[3].kind = SpanKind::Stage;
+        spans[2].lines = 5;
+        let mut model = Model::new(spans.clone());
+        let group = |model: &Model, id| model.group_of(SpanId(id)).map(|s| s.id.0);
+        assert_eq!([1, 2, 3, 4].map(|id| group(&model, id)), [None, Some(2), Some(2), Some(4)]);
+        assert!(!model.has_groups());
+        spans[3].lines = 1;
+        model.merge(spans);
+        assert!(model.has_groups());
     }
 
     #[test]

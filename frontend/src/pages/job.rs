@@ -25,7 +25,7 @@ use crate::{
         annotations::Annotations,
         keys::use_key,
         load::Load,
-        log::{Begin, FIRST, Feed, LogPane, Piece, fetch},
+        log::{Begin, FIRST, Feed, Group, Groups, LogPane, Piece, fetch},
         page_head::PageHead,
         stages::Progress,
         state::{StateMark, class, is_bad},
@@ -136,7 +136,8 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
     let navigate = use_navigate();
     let (api_path, base) = (view.api_path(), view.href());
     let number = view.attempt.number;
-    let newest = view.attempts.last().map(|(n, _)| *n);
+    let attempts = RwSignal::new(view.attempts.clone());
+    let newest = move || attempts.with(|all| all.last().map(|(n, _)| *n));
     let total = usize::try_from(view.trace.total).unwrap_or(usize::MAX);
     let cut = view.trace.total > view.trace.spans.len() as u64;
     let seq = view.trace.seq;
@@ -171,7 +172,21 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
             });
         }
     });
-    let (events, at_end) = (api_path.clone(), reload.clone());
+    // The end tells what the events did not: what it closed, and whether there
+    // is a new attempt. The page stays as it is: somebody reads it.
+    let (end_api, end_of) =
+        (api.clone(), [view.org.clone(), view.project.clone(), view.number.to_string(), view.job.clone()]);
+    let at_end = move || {
+        let (api, path) = (end_api.clone(), end_of.clone());
+        leptos::task::spawn_local(async move {
+            if let Ok(ended) = load(&api, path, &number.to_string()).await {
+                let _ = attempts.try_set(ended.attempts);
+                let _ = attempt.try_set(ended.attempt);
+                let _ = model.try_update(|m| m.merge(ended.trace.spans));
+            }
+        });
+    };
+    let events = api_path.clone();
     Effect::new(move |_| {
         if state.get_untracked().is_final() {
             return;
@@ -208,7 +223,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         let base = base.clone();
         move |span: Option<SpanId>, view: &str| {
             let mut parts = Vec::new();
-            if Some(number) != newest {
+            if Some(number) != newest() {
                 parts.push(format!("attempt={number}"));
             }
             match span {
@@ -227,6 +242,16 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
         move |span: SpanId| address(Some(span), &show.get_untracked())
     };
     let whole_log = address(None, &show.get_untracked());
+    let group_href = to_span.clone();
+    let groups = Groups {
+        of: Arc::new(move |span| {
+            model.with(|m| {
+                let span = m.group_of(span)?;
+                Some(Group { span: span.id, name: span.name.clone(), href: group_href(span.id) })
+            })
+        }),
+        many: Memo::new(move |_| model.with(Model::has_groups)).into(),
+    };
     let select = {
         let (to_span, navigate) = (to_span.clone(), navigate.clone());
         move |span: SpanId| {
@@ -257,7 +282,6 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
     let annotations = Memo::new(move |_| attempt.with(|a| a.annotations.clone()));
     let reason = Memo::new(move |_| attempt.with(|a| a.reason.clone()));
     let operate_path = api_path.clone();
-    let attempts = view.attempts.clone();
     let title = format!("{} · {}", view.job, view.title);
 
     view! {
@@ -290,7 +314,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
                 <Waterfall model total selected href=to_span on_select=select />
             </div>
             <div class="pane pane-log">
-                <LogOf model api_path number chosen state live feed whole_log />
+                <LogOf model api_path number chosen state live feed whole_log groups />
             </div>
         </div>
     }
@@ -298,29 +322,33 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
 
 /// The attempts there were, if there was more than one.
 #[component]
-fn Attempts(attempts: Vec<(u32, State)>, current: u32, base: String) -> impl IntoView {
-    (attempts.len() > 1).then(|| {
-        view! {
-            <nav class="attempts" aria-label="Attempts">
-                {attempts
-                    .into_iter()
-                    .map(|(number, state)| {
-                        view! {
-                            <a
-                                class="badge"
-                                href=format!("{base}?attempt={number}")
-                                aria-current=(number == current).then_some("page")
-                            >
-                                <StateMark state quiet=true />
-                                "attempt "
-                                {number}
-                            </a>
-                        }
-                    })
-                    .collect_view()}
-            </nav>
-        }
-    })
+fn Attempts(attempts: RwSignal<Vec<(u32, State)>>, current: u32, base: String) -> impl IntoView {
+    move || {
+        let all = attempts.get();
+        let base = base.clone();
+        (all.len() > 1).then(|| {
+            view! {
+                <nav class="attempts" aria-label="Attempts">
+                    {all
+                        .into_iter()
+                        .map(|(number, state)| {
+                            view! {
+                                <a
+                                    class="badge"
+                                    href=format!("{base}?attempt={number}")
+                                    aria-current=(number == current).then_some("page")
+                                >
+                                    <StateMark state quiet=true />
+                                    "attempt "
+                                    {number}
+                                </a>
+                            }
+                        })
+                        .collect_view()}
+                </nav>
+            }
+        })
+    }
 }
 
 /// The log of what is chosen.
@@ -334,6 +362,7 @@ fn LogOf(
     live: Signal<bool>,
     feed: Feed,
     whole_log: String,
+    groups: Groups,
 ) -> impl IntoView {
     let api = use_api();
     let from = query("from");
@@ -378,7 +407,8 @@ fn LogOf(
                     Chosen::All => None,
                     Chosen::Span(id) => Some(id),
                 };
-                view! { <LogPane job=path.get_value() attempt=number span piece live feed /> }.into_any()
+                let groups = span.is_none().then(|| groups.clone());
+                view! { <LogPane job=path.get_value() attempt=number span piece live feed groups /> }.into_any()
             }
         />
     }

@@ -10,5 +10,5 @@ pub mod view;
 pub mod window;
 
 pub use row::Excerpt;
-pub use view::LogPane;
+pub use view::{Group, Groups, LogPane};
 pub use window::{Begin, FIRST, Feed, Piece, fetch};

@@ -2,7 +2,7 @@
 //! lines an address points at.
 
 /// The height of a row in CSS pixels; `--log-row` in the style sheet says the same.
-pub(super) const ROW: f64 = 20.0;
+const ROW: f64 = 20.0;
 /// Rows kept ready above and below what is in sight.
 const SPARE: usize = 20;
 /// Browsers cannot make an element much higher; longer logs scroll in proportion.
@@ -44,6 +44,14 @@ pub(super) fn in_sight(total: usize, top: f64, height: f64) -> (usize, usize, f6
     #[expect(clippy::cast_precision_loss, reason = "at most SPARE rows apart")]
     let above = (exact - start as f64) * ROW;
     (start.min(end), end, (top - above).max(0.0))
+}
+
+/// How many whole rows stand in so many pixels.
+#[must_use]
+pub(super) fn rows_above(pixels: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most a few rows")]
+    let rows = (pixels.max(0.0) / ROW) as usize;
+    rows
 }
 
 /// The scroll position at which a place is the first in sight.

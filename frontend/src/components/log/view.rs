@@ -2,11 +2,13 @@
 //! it stands; the rows in sight are moved there as one block. With wrapping on
 //! heights differ, so a fixed number of lines flows as text instead.
 
+use std::sync::Arc;
+
 use devenv_cloud_api::ids::SpanId;
 use leptos::{ev, html, prelude::*};
 
 use super::{
-    place::{ROW, in_sight, marked_lines, top_of, whole_height},
+    place::{in_sight, marked_lines, rows_above, top_of, whole_height},
     row::Row,
     search::LogSearch,
     store::{LogStore, WINDOW},
@@ -21,6 +23,26 @@ use crate::{
 
 /// How many lines flow at once with wrapping on.
 const FLOWING: usize = 1_000;
+
+/// What lines of a whole log belong to: a task, or a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its span.
+    pub span: SpanId,
+    /// Its name.
+    pub name: String,
+    /// The address of its own log.
+    pub href: String,
+}
+
+/// Says of each span what group its lines are of.
+#[derive(Clone)]
+pub struct Groups {
+    /// The group of a span's lines.
+    pub of: Arc<dyn Fn(SpanId) -> Option<Group> + Send + Sync>,
+    /// Whether there is more than one.
+    pub many: Signal<bool>,
+}
 
 /// The whole log of an attempt, or of one span.
 #[component]
@@ -38,6 +60,8 @@ pub fn LogPane(
     live: Signal<bool>,
     /// Where they come from.
     feed: Feed,
+    /// Whose lines are whose, in the log of more than one span.
+    groups: Option<Groups>,
 ) -> impl IntoView {
     let alive = use_alive();
     let api = use_api();
@@ -55,6 +79,8 @@ pub fn LogPane(
     // What the reader searches for, and the line where they found it.
     let needle = RwSignal::new(String::new());
     let shown = RwSignal::new(None::<u64>);
+    // The first line in sight.
+    let top = RwSignal::new(first.0);
     let follows = RwSignal::new(live.get_untracked() && at_end);
     let scroller = NodeRef::<html::Div>::new();
     let sizer = NodeRef::<html::Div>::new();
@@ -101,6 +127,10 @@ pub fn LogPane(
         let (start, end, offset) =
             in_sight(total, f64::from(scroller.scroll_top()), f64::from(scroller.client_height()));
         browser::set_style(&block, "transform", &format!("translateY({offset}px)"));
+        let first = start + rows_above(f64::from(scroller.scroll_top()) - offset);
+        if top.get_untracked() != first {
+            top.set(first);
+        }
         if range.get_untracked() != (start, end) {
             range.set((start, end));
         }
@@ -114,21 +144,6 @@ pub fn LogPane(
             scroller.set_scroll_top(top.max(0.0) as i32);
         }
         place_rows();
-    };
-    // The first line that the reader sees.
-    let first_in_sight = move || {
-        let spare = scroller.get_untracked().zip(block.get_untracked()).map_or(0, |(scroller, block)| {
-            let above = scroller.get_bounding_client_rect().top() - block.get_bounding_client_rect().top();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "at most the rows of one range"
-            )]
-            let rows = (above.max(0.0) / ROW).ceil() as usize;
-            rows
-        });
-        let (start, end) = range.get_untracked();
-        (start + spare).min(end)
     };
     let show_place = move |place: usize| {
         follows.set(false);
@@ -238,6 +253,14 @@ pub fn LogPane(
         }
         wrap.set(on);
     };
+    let many = groups.as_ref().map_or_else(|| Signal::stored(false), |groups| groups.many);
+    let groups = StoredValue::new(groups.map(|groups| groups.of));
+    let group_at = move |place: usize| {
+        let span = store.with(|s| s.get(place).map(|line| line.span))?;
+        groups.with_value(|of| of.as_ref().and_then(|of| of(span)))
+    };
+    // The group of the first line in sight, wherever it began.
+    let here = Memo::new(move |_| if many.get() { group_at(top.get()) } else { None });
     let only = span.map(|span| format!("&span={span}")).unwrap_or_default();
     let search = format!("{job}/log/search?attempt={attempt}{only}");
     let leave = move || {
@@ -251,11 +274,22 @@ pub fn LogPane(
             class="log"
             class:with-times=move || times.get()
             class:wrapped=move || wrap.get()
+            class:grouped=move || many.get()
             aria-label="Log"
         >
             <div class="log-tools">
-                <LogSearch path=search store needle shown here=first_in_sight go=show_place leave />
+                <LogSearch path=search store needle shown here=move || top.get_untracked() go=show_place leave />
                 <span class="muted log-count">
+                    {move || {
+                        here.get()
+                            .map(|group| {
+                                view! {
+                                    <a class="log-here" href=group.href title="The log of this alone">
+                                        {group.name}
+                                    </a>
+                                }
+                            })
+                    }}
                     {move || format::plural(total.get(), "line", "lines")}
                     {(dropped > 0)
                         .then(|| format!(", {} more were cut: the job wrote more than it may", format::count(dropped)))}
@@ -321,12 +355,29 @@ pub fn LogPane(
                                 let is_shown = Memo::new(move |_| {
                                     shown.get().is_some_and(|n| line.with(|l| l.as_ref().is_some_and(|l| l.number == n)))
                                 });
+                                // Named where it changes.
+                                let group = Memo::new(move |_| {
+                                    let this = if many.get() { group_at(place) } else { None };
+                                    let before = place.checked_sub(1).and_then(group_at);
+                                    this.filter(|this| before.is_none_or(|before| before.span != this.span))
+                                });
                                 view! {
                                     <div
                                         class="log-row"
                                         class:marked=move || is_marked.get()
                                         class:found=move || is_shown.get()
                                     >
+                                        {move || {
+                                            group
+                                                .get()
+                                                .map(|group| {
+                                                    view! {
+                                                        <a class="log-group clip" tabindex="-1" href=group.href title=group.name.clone()>
+                                                            {group.name.clone()}
+                                                        </a>
+                                                    }
+                                                })
+                                        }}
                                         {move || {
                                             line.get()
                                                 .map(|line| {
