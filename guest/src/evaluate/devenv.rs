@@ -71,6 +71,12 @@ struct DevenvPlan {
 impl Plan for DevenvPlan {
     fn run(self: Box<Self>, context: &Context) -> Result<(), End> {
         let call = Call { devenv: &self.devenv, context, secrets: true };
+        if !context.job.tasks.is_empty() {
+            // `before`: with everything that they wait for.
+            let mut arguments = vec!["tasks", "run", "--mode", "before"];
+            arguments.extend(context.job.tasks.iter().map(String::as_str));
+            return call.run_as("devenv tasks run", &arguments).map(drop);
+        }
         if !self.tasks.is_empty() {
             let mut arguments = vec!["tasks", "run", "--mode", "all"];
             arguments.extend(self.tasks.iter().map(String::as_str));

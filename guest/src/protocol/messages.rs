@@ -55,6 +55,8 @@ pub struct Job {
     pub platform: String,
     /// The profiles that are active.
     pub profiles: Vec<String>,
+    /// The tasks that are run, with everything that they wait for; all of them when empty.
+    pub tasks: Vec<String>,
     /// Values of the `cloud.*` options, as JSON.
     pub cloud: String,
     /// Environment of every command of the job.

@@ -37,6 +37,59 @@ pub struct Edge {
     pub condition: Condition,
 }
 
+/// A task that was asked for by name and cannot be had.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WantError {
+    /// A name that nothing has.
+    #[error("there is no task {name}.{hint}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The nearest name as a question, or all there are.
+        hint: String,
+    },
+    /// It never ends.
+    #[error("{0} is a process: it runs as long as a task needs it, and cannot be asked for alone")]
+    Process(String),
+}
+
+/// Which nodes stay when only these are wanted: they, and all that they wait for.
+///
+/// # Errors
+/// As [`WantError`] says.
+pub fn wanted(nodes: &[Node], edges: &[Vec<Edge>], names: &[String]) -> Result<Vec<bool>, WantError> {
+    let mut keep = vec![false; nodes.len()];
+    let mut todo = Vec::new();
+    for name in names {
+        let Some(at) = nodes.iter().position(|node| node.name == *name) else {
+            return Err(WantError::Unknown { name: name.clone(), hint: hint(nodes, name) });
+        };
+        if nodes[at].is_process {
+            return Err(WantError::Process(name.clone()));
+        }
+        todo.push(at);
+    }
+    while let Some(at) = todo.pop() {
+        if !std::mem::replace(&mut keep[at], true) {
+            todo.extend(edges[at].iter().map(|edge| edge.on));
+        }
+    }
+    Ok(keep)
+}
+
+fn hint(nodes: &[Node], name: &str) -> String {
+    let names = || nodes.iter().filter(|node| !node.is_process).map(|node| node.name.as_str());
+    if let Some(nearest) = nearest(names(), name) {
+        return format!(" Did you mean {nearest}?");
+    }
+    let own: Vec<_> = names().filter(|name| !name.starts_with("devenv:")).collect();
+    if own.is_empty() {
+        " The project has no tasks.".to_owned()
+    } else {
+        format!(" There are: {}.", own.join(", "))
+    }
+}
+
 /// Why there is no order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
@@ -249,6 +302,31 @@ mod tests {
     fn an_unknown_suffix_is_refused() {
         let error = resolve(&[node("a:x", &[], &[]), node("a:y", &["a:x@finished"], &[])]).unwrap_err();
         assert!(matches!(error, GraphError::Suffix { .. }));
+    }
+
+    #[test]
+    fn what_is_wanted_stays_with_all_that_it_waits_for() {
+        let nodes = [
+            node("a:build", &[], &[]),
+            node("a:test", &["a:build@completed"], &[]),
+            node("a:setup", &[], &["a:build"]),
+            node("a:deploy", &["a:test"], &[]),
+        ];
+        let edges = resolve(&nodes).unwrap();
+        let keep = |name: &str| wanted(&nodes, &edges, &[name.to_owned()]);
+        assert_eq!(keep("a:test").unwrap(), [true, true, true, false]);
+        assert_eq!(keep("a:setup").unwrap(), [false, false, true, false]);
+        let words = keep("a:tset").unwrap_err().to_string();
+        assert_eq!(words, "there is no task a:tset. Did you mean a:test?");
+        let words = keep("something").unwrap_err().to_string();
+        assert!(words.contains("There are: a:build, a:test, a:setup, a:deploy."), "{words}");
+    }
+
+    #[test]
+    fn a_process_is_not_wanted_alone() {
+        let nodes = [Node { is_process: true, ..node("p:db", &[], &[]) }];
+        let error = wanted(&nodes, &resolve(&nodes).unwrap(), &["p:db".to_owned()]).unwrap_err();
+        assert_eq!(error, WantError::Process("p:db".to_owned()));
     }
 
     #[test]

@@ -139,16 +139,27 @@ impl Scene {
 
 impl Plan for Tasks {
     fn run(self: Box<Self>, context: &Context) -> Result<(), End> {
-        let (mut nodes, work) = self.nodes();
+        let (mut nodes, mut work) = self.nodes();
         let edges = graph::resolve(&nodes).and_then(|edges| {
             add_usual_order(&mut nodes, &edges);
             graph::resolve(&nodes)
         });
-        let edges = edges.map_err(|error| {
-            let words = error.to_string();
-            context.recorder.message(None, Level::Error, &words, Some(("devenv.nix".to_owned(), None)));
+        let refuse = |words: String, place| {
+            context.recorder.message(None, Level::Error, &words, place);
             End::failure(words)
-        })?;
+        };
+        let mut edges =
+            edges.map_err(|error| refuse(error.to_string(), Some(("devenv.nix".to_owned(), None))))?;
+        let tasks = &context.job.tasks;
+        if !tasks.is_empty() {
+            let keep =
+                graph::wanted(&nodes, &edges, tasks).map_err(|error| refuse(error.to_string(), None))?;
+            for (at, _) in keep.iter().enumerate().filter(|(_, keep)| !**keep) {
+                // Nothing that stays waits for it.
+                work[at] = Work::Nothing;
+                edges[at].clear();
+            }
+        }
         outputs::realise(context, &self.configuration.derivations)?;
         let env = self
             .surroundings(context)
@@ -156,6 +167,9 @@ impl Plan for Tasks {
         let shared = Arc::new(Mutex::new(Shared { env, outputs: serde_json::Map::new() }));
         let scene = Scene { context: context.clone(), shared };
         schedule::run(&scene, &nodes, &work, &edges)?;
+        if !tasks.is_empty() {
+            return Ok(());
+        }
         outputs::collect(context, &self.configuration.outputs)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use devenv_cloud_guest::protocol::{Level, Outcome, SpanKind};
+use devenv_cloud_guest::protocol::{Job, Level, Outcome, SpanKind};
 
 use crate::host::{Ground, Trace, commit, kind};
 
@@ -16,6 +16,10 @@ struct Answer<'a> {
 }
 
 fn run(answers: &[Answer]) -> Trace {
+    run_tasks(answers, &[])
+}
+
+fn run_tasks(answers: &[Answer], tasks: &[&str]) -> Trace {
     let mut ground = Ground::new();
     let folder = ground.path("bin");
     fs::create_dir_all(&folder).unwrap();
@@ -39,7 +43,11 @@ fn run(answers: &[Answer]) -> Trace {
     let path = ground.world.env.get_mut("PATH").unwrap();
     *path = format!("{}:{path}", folder.display());
     let commit = commit(&[("devenv.nix", "{ }")]);
-    ground.begin(&commit, |job| drop(job.env.insert("TOKEN".to_owned(), "s3cret".to_owned()))).finish()
+    let change = |job: &mut Job| {
+        job.env.insert("TOKEN".to_owned(), "s3cret".to_owned());
+        job.tasks = tasks.iter().map(|task| (*task).to_owned()).collect();
+    };
+    ground.begin(&commit, change).finish()
 }
 
 const LIST: Answer = Answer {
@@ -89,6 +97,12 @@ fn its_activity_becomes_spans_and_lines() {
 fn secrets_are_not_in_the_evaluation() {
     let list = Answer { then: "[ -z \"$TOKEN\" ] || exit 97; echo '[]'", ..LIST };
     run(&[list, TEST, BUILD]).succeeded();
+}
+
+#[test]
+fn only_the_tasks_that_were_asked_for_are_run() {
+    let words = "tasks run --mode before app:build app:test";
+    run_tasks(&[LIST, Answer { words, events: &[], then: "true" }], &["app:build", "app:test"]).succeeded();
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Ground {
             origin: "https://ci.example.org/acme/shop.git".to_owned(),
             platform: "x86_64-linux".to_owned(),
             profiles: Vec::new(),
+            tasks: Vec::new(),
             cloud: "{}".to_owned(),
             env: BTreeMap::new(),
             max_log_bytes: u64::MAX,
@@ -227,6 +228,12 @@ pub(crate) fn run(files: &[(&str, &str)]) -> Trace {
 /// Does a whole job with this `devenv.nix`.
 pub(crate) fn run_nix(devenv_nix: &str) -> Trace {
     run(&[("devenv.nix", devenv_nix)])
+}
+
+/// Does a whole job with this `devenv.nix`, but only these tasks.
+pub(crate) fn run_nix_tasks(devenv_nix: &str, tasks: &[&str]) -> Trace {
+    let tasks = tasks.iter().map(|task| (*task).to_owned()).collect();
+    Ground::new().begin(&commit(&[("devenv.nix", devenv_nix)]), |job| job.tasks = tasks).finish()
 }
 
 /// All that a guest reported.

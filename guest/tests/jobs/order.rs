@@ -2,7 +2,7 @@
 
 use devenv_cloud_guest::protocol::{Level, Outcome, Record, SpanKind, Stage};
 
-use crate::host::run_nix;
+use crate::host::{run_nix, run_nix_tasks};
 
 #[test]
 fn tasks_run_after_what_they_wait_for_and_enter_test_last() {
@@ -34,6 +34,30 @@ fn tasks_run_after_what_they_wait_for_and_enter_test_last() {
     assert_eq!((*kind, *stage, *parent), (SpanKind::Task, Some(Stage::Task), None));
     assert_eq!(trace.attribute("app:test", "cicd.pipeline.task.name").as_deref(), Some("app:test"));
     assert_eq!(trace.attribute("app:test", "process.exit.code").as_deref(), Some("0"));
+}
+
+#[test]
+fn only_the_tasks_that_were_asked_for_run_with_what_they_wait_for() {
+    let nix = r#"{
+      enterShell = "export SHELL_WAS=here";
+      enterTest = "exit 1";
+      tasks."app:build".exec = "echo b $SHELL_WAS";
+      tasks."app:test" = { exec = "echo t"; after = [ "app:build" ]; };
+      tasks."app:lint".exec = "exit 1";
+      processes.db.exec = "exit 1";
+    }"#;
+    let trace = run_nix_tasks(nix, &["app:test"]).succeeded();
+    assert_eq!(trace.lines("app:build"), ["b here"]);
+    assert_eq!(trace.lines("app:test"), ["t"]);
+    for name in ["app:lint", "devenv:enterTest", "devenv:processes:db", "outputs"] {
+        assert!(trace.find(name).is_none(), "{name} was not asked for");
+    }
+    run_nix_tasks(nix, &["app:tests"])
+        .expect(Outcome::Failure, "there is no task app:tests. Did you mean app:test?");
+    run_nix_tasks(nix, &["devenv:processes:db"]).expect(
+        Outcome::Failure,
+        "devenv:processes:db is a process: it runs as long as a task needs it, and cannot be asked for alone",
+    );
 }
 
 #[test]

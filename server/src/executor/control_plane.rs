@@ -55,6 +55,8 @@ pub struct Assignment {
     pub platform: String,
     /// The active profiles.
     pub profiles: Vec<String>,
+    /// The tasks that are run, with everything that they wait for; all of them when empty.
+    pub tasks: Vec<String>,
     /// Values of the `cloud.*` options.
     pub cloud: serde_json::Value,
     /// Environment of every command.

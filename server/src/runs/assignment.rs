@@ -29,6 +29,7 @@ pub(super) fn assignment(app: &AppParts, lease: Lease, row: AssignmentRow) -> As
         git_ref: row.commit.git_ref.clone(),
         platform: row.platform.clone(),
         profiles: row.profile.iter().cloned().collect(),
+        tasks: Vec::new(),
         cloud: cloud(&row, &run_url),
         env: environment(&row, &run_url),
         attributes: attributes(&row, &run_url, &job_url, &origin),

@@ -169,6 +169,7 @@ fn job(assignment: &Assignment) -> Result<Job, JobError> {
         origin: assignment.origin.clone(),
         platform: assignment.platform.clone(),
         profiles: assignment.profiles.clone(),
+        tasks: assignment.tasks.clone(),
         cloud: assignment.cloud.to_string(),
         env: assignment.env.clone(),
         max_log_bytes: assignment.limits.log_bytes,

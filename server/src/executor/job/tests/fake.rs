@@ -271,6 +271,7 @@ pub(crate) fn assignment() -> Assignment {
         origin: "http://localhost/acme/web.git".into(),
         platform: "x86_64-linux".into(),
         profiles: vec![],
+        tasks: vec![],
         cloud: serde_json::json!({}),
         env: BTreeMap::new(),
         attributes: BTreeMap::new(),
