@@ -11,6 +11,7 @@ pub mod log;
 pub mod page_head;
 pub mod palette;
 pub mod project_rows;
+pub mod reproduce;
 pub mod run_rows;
 pub mod stages;
 pub mod state;

@@ -27,6 +27,7 @@ use crate::{
         load::Load,
         log::{Begin, FIRST, Feed, Group, Groups, LogPane, Piece, fetch},
         page_head::PageHead,
+        reproduce::{self, Reproduce},
         stages::Progress,
         state::{StateMark, class, is_bad},
         tabs::{Tab, Tabs},
@@ -54,6 +55,8 @@ struct JobView {
     title: String,
     can_operate: bool,
     job: String,
+    commit: String,
+    profile: Option<String>,
     attempts: Vec<(u32, State)>,
     attempt: Attempt,
     trace: Trace,
@@ -88,6 +91,8 @@ async fn load(api: &Api, path: [String; 4], attempt: &str) -> Result<JobView, Fa
         number: run.summary.number,
         title: run.summary.commit.title.clone(),
         can_operate: run.can_operate,
+        commit: run.summary.commit.sha.clone(),
+        profile: job.profile.clone(),
         job: name,
         attempts,
         trace: Trace { spans: Vec::new(), total: 0, seq: 0 },
@@ -282,6 +287,8 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
     let annotations = Memo::new(move |_| attempt.with(|a| a.annotations.clone()));
     let reason = Memo::new(move |_| attempt.with(|a| a.reason.clone()));
     let operate_path = api_path.clone();
+    let (commit, profile) = (view.commit.clone(), view.profile.clone());
+    let again = Signal::derive(move || attempt.with(|a| reproduce::command(&commit, profile.as_deref(), a)));
     let title = format!("{} · {}", view.job, view.title);
 
     view! {
@@ -308,6 +315,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
             reason.get().map(|reason| view! { <p class=format!("notice {}", class(state.get()))>{reason}</p> })
         }}
         <Annotations annotations job_href=base />
+        <Reproduce command=again />
         {move || view! { <Tabs label="View" tabs=views() /> }}
         <div class=move || format!("panes show-{}", Some(show.get()).filter(|s| !s.is_empty()).unwrap_or_else(|| "both".to_owned()))>
             <div class="pane pane-trace">

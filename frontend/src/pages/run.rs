@@ -19,6 +19,7 @@ use crate::{
         load::Load,
         log::Excerpt,
         page_head::PageHead,
+        reproduce::{self, Reproduce},
         stages::{Progress, Stages},
         state::{StateMark, is_bad},
         time::{Ago, Elapsed},
@@ -166,6 +167,14 @@ fn Ready(view: RunView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
                 .collect::<Vec<_>>()
         })
     });
+    let again = Signal::derive(move || {
+        run.with(|r| {
+            let sha = &r.summary.commit.sha;
+            let line = |j: &Job| reproduce::command(sha, j.profile.as_deref(), j.attempts.last()?);
+            let lines: Vec<_> = r.jobs.iter().filter_map(line).collect();
+            (!lines.is_empty()).then(|| lines.join("\n"))
+        })
+    });
     let excerpt_base = base.clone();
     let annotation_base = base.clone();
     let jobs_base = StoredValue::new(base);
@@ -218,6 +227,7 @@ fn Ready(view: RunView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
                 }
             })
             .collect_view()}
+        <Reproduce command=again />
         <section aria-labelledby="jobs-title">
             <h2 id="jobs-title">"Jobs"</h2>
             <Show
