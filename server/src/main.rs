@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use devenv_cloud::{
     config::Config,
     executor::image::{self, ImageCommand},
+    local::{self, RunOptions, places},
     serve, web,
 };
 
@@ -26,6 +27,9 @@ struct Cli {
 enum Command {
     /// Serve: the pages, the API, the git remote, and the execution of jobs.
     Serve,
+    /// Run the job that a push would make, here and now: the working tree as it
+    /// is, in a machine of its own, without a server.
+    Run(RunOptions),
     /// Build, list and verify the images that machines boot.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -41,7 +45,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("devenv-cloud: {error:#}");
             ExitCode::FAILURE
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = || Config::load(cli.config.as_deref(), std::env::vars());
     match cli.command {
         Command::Openapi => println!("{}", web::openapi().to_pretty_json()?),
@@ -60,9 +64,23 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             start_logging(&config)?;
             runtime()?.block_on(serve::serve(config))?;
         }
-        Command::Image(command) => runtime()?.block_on(image::run(command, &config()?))?,
+        Command::Run(options) => {
+            let config = config()?;
+            return Ok(runtime()?.block_on(local::run(options, &config)));
+        }
+        Command::Image(command) => {
+            let config = config()?;
+            // A service has no home, and needs none.
+            let cache = places::cache_dir().unwrap_or_else(|_| config.server.state_dir.clone());
+            let images = if command.builds() {
+                places::new_image_dir(&config, &cache)
+            } else {
+                places::image_dir(&config, &cache)
+            };
+            runtime()?.block_on(image::run(command, images))?;
+        }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

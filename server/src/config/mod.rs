@@ -21,7 +21,26 @@ pub use text::{Secret, Text};
 pub const ENV_PREFIX: &str = "DEVENV_CLOUD_";
 
 /// Variables with our prefix that are no configuration.
-const OTHER_VARIABLES: &[&str] = &["DEVENV_CLOUD_CONFIG", "DEVENV_CLOUD_ASSETS"];
+const OTHER_VARIABLES: &[&str] = &[
+    "DEVENV_CLOUD_CONFIG",
+    "DEVENV_CLOUD_ASSETS",
+    // Options of `image build`.
+    "DEVENV_CLOUD_GUEST",
+    "DEVENV_CLOUD_EVALUATOR",
+    // What a job finds in its environment: this program may be what it tests.
+    "DEVENV_CLOUD_ORG",
+    "DEVENV_CLOUD_PROJECT",
+    "DEVENV_CLOUD_RUN",
+    "DEVENV_CLOUD_RUN_URL",
+    "DEVENV_CLOUD_JOB",
+    "DEVENV_CLOUD_ATTEMPT",
+    "DEVENV_CLOUD_TRIGGER",
+    "DEVENV_CLOUD_COMMIT",
+    "DEVENV_CLOUD_REF",
+    "DEVENV_CLOUD_BRANCH",
+    "DEVENV_CLOUD_TAG",
+    "DEVENV_CLOUD_LOCAL",
+];
 
 /// Beginnings of variables with our prefix that are no configuration.
 const OTHER_PREFIXES: &[&str] = &["DEVENV_CLOUD_TEST_", "DEVENV_CLOUD_HOOK_"];

@@ -5,12 +5,11 @@ pub mod control_plane;
 pub mod image;
 mod job;
 pub mod machine;
-mod trial;
 mod worker;
 
 pub use control_plane::{
     Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,
     PackStream,
 };
-pub use trial::{Trial, run as run_trial};
-pub use worker::{Executor, ExecutorSettings};
+pub use job::{GRACE as JOB_GRACE, wait_until_ready};
+pub use worker::{Executor, ExecutorSettings, execute_one};

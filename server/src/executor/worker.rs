@@ -6,7 +6,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Capacity, ControlPlane,
+    Assignment, Capacity, ControlPlane,
     job::{self, Context},
     machine::Machines,
 };
@@ -70,6 +70,19 @@ impl Executor {
             while workers.join_next().await.is_some() {}
         }
     }
+}
+
+/// Does one attempt and reports everything about it to `control`. Once `stop` is
+/// cancelled, the machine is killed and nothing is reported any more.
+pub async fn execute_one(
+    control: Arc<dyn ControlPlane>,
+    machines: Arc<dyn Machines>,
+    clock: Clock,
+    random: Random,
+    assignment: Assignment,
+    stop: CancellationToken,
+) {
+    job::execute(&Context { control, machines, clock, random, stop }, assignment).await;
 }
 
 /// One slot: a job at a time.

@@ -38,6 +38,11 @@ pub struct Folded {
 }
 
 impl Folded {
+    /// [`Folded::apply`] for a record that was not stored.
+    pub(crate) fn take(&mut self, seq: u64, record: &super::Record) {
+        self.apply(seq, &Stored::of(record));
+    }
+
     /// Takes one more record in. `seq` is its number.
     pub(super) fn apply(&mut self, seq: u64, record: &Stored) {
         self.seq = self.seq.max(seq);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::{BuildOptions, Image, build, list, newest};
-use crate::{clock::Clock, config::Config, executor};
+use crate::clock::Clock;
 
 /// The subcommands of `devenv-cloud image`.
 #[derive(Debug, Subcommand)]
@@ -30,17 +30,21 @@ pub enum ImageCommand {
     List,
     /// Read every file of every image again and compare it with its manifest.
     Verify,
-    /// Start a machine and say how long it took; with a repository, execute its
-    /// commit at HEAD and print what happens.
-    Try(executor::Trial),
 }
 
-/// Does what was asked for.
+impl ImageCommand {
+    /// Whether it makes an image, rather than looking at those there are.
+    #[must_use]
+    pub const fn builds(&self) -> bool {
+        matches!(self, Self::Build { .. })
+    }
+}
+
+/// Does what was asked for, in the directory of images.
 ///
 /// # Errors
 /// When it cannot be done; the sentence says what to do.
-pub async fn run(command: ImageCommand, config: &Config) -> anyhow::Result<()> {
-    let images = config.executor.image_dir.clone();
+pub async fn run(command: ImageCommand, images: PathBuf) -> anyhow::Result<()> {
     match command {
         ImageCommand::Build { guest, evaluator, force } => {
             let guest = guest.unwrap_or_else(|| installed(GUEST));
@@ -65,7 +69,6 @@ pub async fn run(command: ImageCommand, config: &Config) -> anyhow::Result<()> {
                 println!("{} is whole", image.id);
             }
         }
-        ImageCommand::Try(trial) => executor::run_trial(trial, config).await?,
     }
     Ok(())
 }

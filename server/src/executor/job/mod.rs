@@ -54,7 +54,7 @@ const BOOT: Duration = Duration::from_secs(120);
 /// How long a machine may say nothing; it says that it lives every five seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the processes of a job that is stopped may take to end.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 /// How much longer the machine may take to report that.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a machine whose channel has ended may take to be gone.
@@ -152,11 +152,7 @@ pub(super) async fn execute(context: &Context, assignment: Assignment) {
 ///
 /// # Errors
 /// In words.
-pub(super) async fn wait_until_ready(
-    machine: &mut Machine,
-    clock: &Clock,
-    random: &Random,
-) -> Result<(), String> {
+pub async fn wait_until_ready(machine: &mut Machine, clock: &Clock, random: &Random) -> Result<(), String> {
     let (mut read, mut write) = tokio::io::split(&mut machine.channel);
     match timeout(BOOT, talk::prepare(clock, random, &mut read, &mut write)).await {
         Ok(ready) => ready.map_err(|error| error.to_string()),
