@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod disk;
+pub mod doctor;
 pub mod executor;
 pub mod forge;
 pub mod identity;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use devenv_cloud::{
     config::Config,
+    doctor::{self, DoctorOptions},
     executor::image::{self, ImageCommand},
     local::{self, RunOptions, places},
     serve, web,
@@ -30,6 +31,9 @@ enum Command {
     /// Run the job that a push would make, here and now: the working tree as it
     /// is, in a machine of its own, without a server.
     Run(RunOptions),
+    /// Say what this host can do, and what to do about the rest. Exits with 1 if
+    /// no job can run here.
+    Doctor(DoctorOptions),
     /// Build, list and verify the images that machines boot.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -67,6 +71,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(options) => {
             let config = config()?;
             return Ok(runtime()?.block_on(local::run(options, &config)));
+        }
+        Command::Doctor(options) => {
+            let config = config()?;
+            return runtime()?.block_on(doctor::run(options, config));
         }
         Command::Image(command) => {
             let config = config()?;

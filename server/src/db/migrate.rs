@@ -34,9 +34,13 @@ pub(super) async fn run(pools: &Pools) -> Result<(), MigrationError> {
         Pools::Sqlite { write, .. } => SQLITE.run(write).await,
         Pools::Postgres(pool) => POSTGRES.run(pool).await,
     };
-    let known = SQLITE.iter().map(|m| m.version).max().unwrap_or_default();
     result.map_err(|e| match e {
-        MigrateError::VersionMissing(found) => MigrationError::Newer { found, known },
+        MigrateError::VersionMissing(found) => MigrationError::Newer { found, known: known() },
         other => MigrationError::Failed(Box::new(other)),
     })
+}
+
+/// The newest version that this program knows.
+pub(super) fn known() -> i64 {
+    SQLITE.iter().map(|m| m.version).max().unwrap_or_default()
 }

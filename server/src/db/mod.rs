@@ -15,6 +15,7 @@
 //! | bytes | `BLOB` | `BYTEA` | `Vec<u8>` |
 
 mod column;
+mod examine;
 mod migrate;
 mod notify;
 mod pool;
@@ -22,6 +23,7 @@ mod query;
 mod value;
 
 pub use column::Column;
+pub use examine::{Examined, examine};
 pub use migrate::MigrationError;
 pub use notify::{Topic, Wakeups};
 pub use pool::{Db, DbError, Engine, Tx};

@@ -33,24 +33,28 @@ impl Accelerator {
             tracing::info!("machines are emulated (tcg), as configured");
             return Ok(Self::Tcg);
         }
-        let group = std::fs::metadata("/dev/kvm").ok().map(|metadata| metadata.gid()).filter(|&gid| gid != 0);
-        let kvm = Self::Kvm { group };
-        match tokio::time::timeout(Duration::from_secs(10), host.probe(&kvm)).await {
-            Ok(Ok(())) => {
+        match Self::try_kvm(host).await {
+            Ok(kvm) => {
                 tracing::info!("machines use hardware virtualisation (kvm)");
                 Ok(kvm)
             }
-            failed => {
-                let why = match failed {
-                    Ok(Err(why)) => why,
-                    _ => "QEMU did not answer".to_owned(),
-                };
+            Err(why) => {
                 if wish == "kvm" {
                     return Err(MachineError::NoKvm(why));
                 }
                 tracing::info!(why, "machines are emulated (tcg), which is slow: KVM cannot be used");
                 Ok(Self::Tcg)
             }
+        }
+    }
+
+    /// Makes a machine with the processor and ends it.
+    pub(super) async fn try_kvm(host: &qemu::Host) -> Result<Self, String> {
+        let group = std::fs::metadata("/dev/kvm").ok().map(|metadata| metadata.gid()).filter(|&gid| gid != 0);
+        let kvm = Self::Kvm { group };
+        match tokio::time::timeout(Duration::from_secs(10), host.probe(&kvm)).await {
+            Ok(tried) => tried.map(|()| kvm),
+            Err(_) => Err("QEMU did not answer".to_owned()),
         }
     }
 }

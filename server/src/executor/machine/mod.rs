@@ -8,6 +8,7 @@
 //! its disk has no name and goes away with it.
 
 mod accelerator;
+mod examine;
 mod process;
 mod qemu;
 mod qmp;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{control_plane::Limits, image::ImageError};
 
+pub use examine::{Examined, examine};
 pub use qemu::{MachineSettings, QemuMachines};
 
 /// What a machine shall have.

@@ -188,12 +188,14 @@ fn check(spec: &MachineSpec) -> Result<(), MachineError> {
 /// QEMU on this host.
 #[derive(Debug)]
 pub(super) struct Host {
-    program: PathBuf,
+    pub(super) program: PathBuf,
+    /// As it says it itself.
+    pub(super) version: String,
     major_version: u32,
 }
 
 impl Host {
-    async fn find(program: &str) -> Result<Self, MachineError> {
+    pub(super) async fn find(program: &str) -> Result<Self, MachineError> {
         let path =
             tools::find(program).ok_or_else(|| MachineError::NoQemu { program: program.to_owned() })?;
         let output = Command::new(&path)
@@ -210,7 +212,8 @@ impl Host {
                 "version {major_version} is too old; 7.2 is the oldest tried"
             )));
         }
-        Ok(Self { program: path, major_version })
+        let version = words.lines().next().unwrap_or_default().to_owned();
+        Ok(Self { program: path, version, major_version })
     }
 
     /// Tries an accelerator: makes a machine with a processor and ends it.

@@ -1,0 +1,29 @@
+//! What this host can do for machines, for those who ask before there is a job.
+
+use std::path::PathBuf;
+
+use super::{MachineError, accelerator::Accelerator, qemu::Host};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Examined {
+    /// QEMU's full path.
+    pub program: PathBuf,
+    /// QEMU's version, in its own words.
+    pub version: String,
+    /// Whether a machine can be made with KVM, and why not. Tried.
+    pub kvm: Result<(), String>,
+    /// What machines will use: `kvm` or `tcg`.
+    pub accelerator: Result<&'static str, MachineError>,
+}
+
+/// Looks at QEMU, and tries KVM.
+///
+/// # Errors
+/// When there is no usable QEMU at all.
+pub async fn examine(qemu: &str, wish: &str) -> Result<Examined, MachineError> {
+    let host = Host::find(qemu).await?;
+    let kvm = Accelerator::try_kvm(&host).await.map(drop);
+    let accelerator = Accelerator::choose(wish, &host).await.map(|chosen| chosen.name());
+    Ok(Examined { program: host.program, version: host.version, kvm, accelerator })
+}
