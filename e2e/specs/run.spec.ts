@@ -133,7 +133,7 @@ test("a commit: success, plain text when piped, the trace in a file, nothing lef
   const result = await local.run(["run", "--trace", trace]);
   expect(result.code, result.stdout + result.stderr).toBe(0);
   expect(result.stdout).toMatch(/^shop · main at [0-9a-f]{8} · image [0-9a-f]+\n/);
-  for (const line of ["the word", "built", "test of shop", "tested"]) expect(result.stdout).toContain(line);
+  for (const word of ["the word", "built", "test of shop", "tested"]) expect(result.stdout).toContain(word);
   for (const name of ["machine", "checkout", "evaluate", "app:build", "app:test", "app:lint"]) {
     expect(result.stdout).toMatch(new RegExp(`^✓ ${name} +[0-9.]+ s`, "m"));
   }
@@ -152,6 +152,7 @@ test("a commit: success, plain text when piped, the trace in a file, nothing lef
 
   expect(readdirSync(local.home).sort()).toEqual(["cache", "shop", "trace.json"]);
   expect(readdirSync(join(local.home, "cache/devenv-cloud/scratch"))).toEqual(["8192.ext4"]);
+  expect(readdirSync(join(local.home, "cache/devenv-cloud/source"))).toEqual([]);
 });
 
 test("a change that is not committed is seen, and --rev does not see it", async ({ local }) => {

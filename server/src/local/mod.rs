@@ -120,9 +120,11 @@ async fn try_run(options: RunOptions, config: &Config) -> anyhow::Result<State> 
     let mut interrupts = Interrupts::new()?;
     let (clock, random) = (Clock::system(), Random::system());
     let cache = places::cache_dir()?;
+    prepare_cache(&cache)?;
     let images = places::image_dir(config, &cache);
     let prepare = async {
-        let source = Source::find(&options.directory, options.rev.as_deref(), clock.now()).await?;
+        let scratch = cache.join("source");
+        let source = Source::find(&options.directory, options.rev.as_deref(), &scratch, clock.now()).await?;
         let image = tokio::task::spawn_blocking({
             let images = images.clone();
             move || image::newest(&images)
@@ -133,7 +135,6 @@ async fn try_run(options: RunOptions, config: &Config) -> anyhow::Result<State> 
         prepared = prepare => prepared?,
         () = interrupts.next() => return Ok(State::Cancellation),
     };
-    prepare_cache(&cache)?;
     let trace = options
         .trace
         .as_deref()
@@ -240,8 +241,7 @@ fn head(source: &Source, options: &RunOptions, image: &Image) -> String {
     words.join(" · ")
 }
 
-/// The directory of scratch disks, for this user alone: a disk holds the
-/// project's source.
+/// The directory of scratch disks and sources, for this user alone.
 fn prepare_cache(cache: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache).with_context(|| {

@@ -120,11 +120,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// Finds out what to execute: `revision`, or the working tree.
+    /// Finds out what to execute: `revision`, or the working tree, whose new
+    /// objects go below `scratch`.
     ///
     /// # Errors
     /// See [`SourceError`]; each says what to do.
-    pub async fn find(directory: &Path, revision: Option<&str>, now: Timestamp) -> Result<Self, SourceError> {
+    pub async fn find(
+        directory: &Path,
+        revision: Option<&str>,
+        scratch: &Path,
+        now: Timestamp,
+    ) -> Result<Self, SourceError> {
         let mut git = Git::at(directory);
         let bare = match git.ask(&["rev-parse", "--is-inside-work-tree"]).await {
             Ok(answer) => answer != "true",
@@ -147,7 +153,7 @@ impl Source {
                 (commit, git_ref, Of::Revision(revision.to_owned()))
             }
             None if bare => return Err(SourceError::Bare(top)),
-            None => git.working_tree(now).await?,
+            None => git.working_tree(scratch, now).await?,
         };
         if git.ask(&["cat-file", "-e", &format!("{commit}:devenv.nix")]).await.is_err() {
             let place = match revision {
@@ -303,13 +309,17 @@ impl Git {
     }
 
     /// The commit that the working tree would be.
-    async fn working_tree(&mut self, now: Timestamp) -> Result<(String, String, Of), SourceError> {
+    async fn working_tree(
+        &mut self,
+        scratch: &Path,
+        now: Timestamp,
+    ) -> Result<(String, String, Of), SourceError> {
         let head = self.ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await.ok();
         let branch = self.ask(&["symbolic-ref", "--quiet", "HEAD"]).await;
         let git_ref = branch.unwrap_or_else(|_| "HEAD".to_owned());
         let path = |kind: &'static str| ["rev-parse", "--path-format=absolute", "--git-path", kind];
         let (objects, index) = (self.ask(&path("objects")).await?, self.ask(&path("index")).await?);
-        self.own = Some(overlay(Path::new(&objects), Path::new(&index))?);
+        self.own = Some(overlay(scratch, Path::new(&objects), Path::new(&index))?);
 
         self.ask(&["add", "--all"]).await?;
         let tree = self.ask(&["write-tree"]).await?;
@@ -342,17 +352,22 @@ impl Git {
     }
 }
 
+/// Beginnings of the names of [`overlay`]s; the process that uses one comes next.
+const PREFIX: &str = "run-";
+
 /// A directory for new objects that lies over the repository's, and a copy of
 /// its index.
-fn overlay(objects: &Path, index: &Path) -> Result<tempfile::TempDir, SourceError> {
+fn overlay(scratch: &Path, objects: &Path, index: &Path) -> Result<tempfile::TempDir, SourceError> {
     let cannot = |what, path: &Path| {
         let path = path.to_owned();
         move |source| SourceError::Io { what, path, source }
     };
+    fs::create_dir_all(scratch).map_err(cannot("cannot make", scratch))?;
+    sweep(scratch);
     let own = tempfile::Builder::new()
-        .prefix("devenv-cloud-run-")
-        .tempdir()
-        .map_err(cannot("cannot make a directory in", &std::env::temp_dir()))?;
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
+        .tempdir_in(scratch)
+        .map_err(cannot("cannot make a directory in", scratch))?;
     let info = own.path().join("objects/info");
     fs::create_dir_all(&info).map_err(cannot("cannot make", &info))?;
     let alternates = info.join("alternates");
@@ -374,6 +389,18 @@ fn overlay(objects: &Path, index: &Path) -> Result<tempfile::TempDir, SourceErro
         Err(error) => return Err(cannot("cannot read", index)(error)),
     }
     Ok(own)
+}
+
+/// Removes what runs left that were killed.
+fn sweep(scratch: &Path) {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // What cannot be removed now is looked at again the next time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A path as a line of `objects/info/alternates`, where `#` begins a comment and

@@ -42,6 +42,8 @@ struct Seen {
     began: Timestamp,
     state: State,
     notes: Vec<String>,
+    /// Why it fails, as it said before its end.
+    said: Option<String>,
     /// Its place among all spans.
     place: usize,
 }
@@ -109,6 +111,7 @@ impl View {
                     began: *time,
                     state: State::Running,
                     notes: Vec::new(),
+                    said: None,
                     place: self.spans.len(),
                 };
                 if *id != JOB_SPAN {
@@ -126,6 +129,13 @@ impl View {
                 self.parts.remove(&seen.place);
                 seen.state = *state;
                 seen.notes = notes(*state, |key| attributes.get(key).map(String::as_str));
+                // Both say how it failed; its own words say more.
+                if let Some(said) = seen.said.take() {
+                    let plain = format!("task {} failed with {}", seen.name, seen.notes.join(", "));
+                    if said != plain {
+                        seen.notes = vec![said];
+                    }
+                }
                 if *id == JOB_SPAN || !seen.is_told() {
                     return Vec::new();
                 }
@@ -176,11 +186,16 @@ impl View {
     }
 
     fn line(&mut self, span: SpanId, stream: Stream, text: &str) -> Vec<String> {
+        let owner = self.owner(span).unwrap_or(span);
         let mut text = self.paint.line(text);
         if stream == Stream::System {
+            // The guest's own words on what the end of the same part says anyway.
+            let evaluates = self.spans.get(&owner).is_some_and(|seen| seen.stage == Some(Stage::Evaluate));
+            if evaluates || text.starts_with("Skipped: ") {
+                return Vec::new();
+            }
             text = self.paint.paint(Look::Dim, &text);
         }
-        let owner = self.owner(span).unwrap_or(span);
         let name = self.spans.get(&owner).map(|seen| seen.name.clone()).unwrap_or_default();
         if self.parts.len() > 1 {
             let running = self.parts.values().take(MOST).filter_map(|id| self.spans.get(id));
@@ -204,6 +219,17 @@ impl View {
     }
 
     fn annotation(&mut self, annotation: &Annotation) -> Vec<String> {
+        // That a task failed stands where it ends.
+        if annotation.file.is_none()
+            && !annotation.message.trim_end().contains('\n')
+            && let Some(id) = annotation.span.and_then(|span| self.owner(span))
+            && let Some(seen) = self.spans.get_mut(&id)
+            && seen.kind == SpanKind::Task
+            && seen.state == State::Running
+        {
+            seen.said = Some(self.paint.line(&annotation.message));
+            return Vec::new();
+        }
         self.headed = None;
         let place = match (&annotation.file, annotation.line) {
             (Some(file), Some(line)) => format!("{file}:{line}"),
@@ -372,11 +398,14 @@ fn notes<'a>(state: State, attribute: impl Fn(&str) -> Option<&'a str>) -> Vec<S
         }
         None => {}
     }
+    if attribute("devenv.evaluator") == Some("builtin") {
+        notes.push("built-in evaluator".to_owned());
+    }
     if attribute("devenv.task.cached") == Some("true") {
         notes.push("cached".to_owned());
     }
     if attribute("devenv_cloud.machine.accelerator") == Some("tcg") {
-        notes.push("emulated: `devenv-cloud doctor` says why".to_owned());
+        notes.push("emulated, see `doctor`".to_owned());
     }
     notes
 }

@@ -8,17 +8,24 @@ use futures::TryStreamExt as _;
 
 use super::*;
 
-struct Repository(tempfile::TempDir);
+struct Repository {
+    folder: tempfile::TempDir,
+    scratch: tempfile::TempDir,
+}
+
+fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
 
 impl Repository {
     fn new() -> Self {
-        let repository = Self(tempfile::tempdir().unwrap());
+        let repository = Self { folder: tempfile::tempdir().unwrap(), scratch: tempfile::tempdir().unwrap() };
         repository.git(&["init", "--quiet", "--initial-branch", "main"]);
         repository
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 
     fn git(&self, arguments: &[&str]) -> String {
@@ -41,7 +48,7 @@ impl Repository {
     }
 
     async fn find(&self, revision: Option<&str>) -> Result<Source, SourceError> {
-        Source::find(self.path(), revision, "2026-01-02T03:04:05Z".parse().unwrap()).await
+        Source::find(self.path(), revision, self.scratch.path(), now()).await
     }
 
     /// Every file below `.git` with its content and time. Of objects only the
@@ -147,8 +154,23 @@ async fn what_git_would_add_is_in_and_nothing_of_the_users_changes() {
 
     assert_eq!(repository.state(), before, "no index, ref, reflog or object is touched");
     let own = source.git.own.as_ref().unwrap().path().to_owned();
+    assert!(own.starts_with(repository.scratch.path()));
     drop(source);
     assert!(!own.exists(), "nothing stays");
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_is_removed_by_the_next() {
+    let repository = Repository::new();
+    repository.commit(&[("devenv.nix", "{ }")]);
+    // No process has this number; our own has one.
+    let killed = repository.scratch.path().join("run-4194305-abc");
+    let running = repository.scratch.path().join(format!("run-{}-abc", std::process::id()));
+    for directory in [&killed, &running] {
+        fs::create_dir(directory).unwrap();
+    }
+    repository.find(None).await.unwrap();
+    assert!(!killed.exists() && running.exists());
 }
 
 #[tokio::test]
@@ -200,8 +222,7 @@ async fn any_directory_of_the_repository_will_do() {
     repository.commit(&[("devenv.nix", "{ }"), ("deep/down/file", "f")]);
     repository.write("untracked", "u");
     let below = repository.path().join("deep/down");
-    let now = "2026-01-02T03:04:05Z".parse().unwrap();
-    let source = Source::find(&below, None, now).await.unwrap();
+    let source = Source::find(&below, None, repository.scratch.path(), now()).await.unwrap();
     assert_eq!(delivered(&source).await.1, ["deep/down/file", "devenv.nix", "untracked"]);
 }
 
@@ -219,17 +240,21 @@ async fn a_revision_is_taken_without_what_was_changed_since() {
     }
     let bare = tempfile::tempdir().unwrap();
     git(bare.path(), &[], &["clone", "--quiet", "--bare", repository.path().to_str().unwrap(), "b.git"]);
-    let now = "2026-01-02T03:04:05Z".parse().unwrap();
     let bare = bare.path().join("b.git");
-    assert_eq!(Source::find(&bare, Some("release"), now).await.unwrap().commit, first);
-    assert!(matches!(Source::find(&bare, None, now).await, Err(SourceError::Bare(_))));
+    assert_eq!(
+        Source::find(&bare, Some("release"), repository.scratch.path(), now()).await.unwrap().commit,
+        first
+    );
+    assert!(matches!(
+        Source::find(&bare, None, repository.scratch.path(), now()).await,
+        Err(SourceError::Bare(_))
+    ));
 }
 
 #[tokio::test]
 async fn what_is_missing_is_said_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let now = "2026-01-02T03:04:05Z".parse().unwrap();
-    let words = Source::find(folder.path(), None, now).await.unwrap_err().to_string();
+    let words = Source::find(folder.path(), None, folder.path(), now()).await.unwrap_err().to_string();
     assert!(words.contains("git init") && words.contains("-C DIR"), "{words}");
 
     let repository = Repository::new();

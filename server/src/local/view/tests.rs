@@ -26,18 +26,22 @@ fn line(span: u64, text: &str) -> Record {
     Record::Line { span: SpanId(span), stream: Stream::Stdout, time: at(0), text: text.to_owned() }
 }
 
+fn system(span: u64, text: &str) -> Record {
+    Record::Line { span: SpanId(span), stream: Stream::System, time: at(0), text: text.to_owned() }
+}
+
 fn plain() -> View {
     View::new(false, at(0))
 }
 
-fn told(view: &mut View, records: &[Record]) -> Vec<String> {
+fn told_of(view: &mut View, records: &[Record]) -> Vec<String> {
     records.iter().flat_map(|record| view.record(record)).collect()
 }
 
 #[test]
 fn stages_and_tasks_are_told_when_they_end() {
     let mut view = plain();
-    let lines = told(
+    let lines = told_of(
         &mut view,
         &[
             opened(1, 0, SpanKind::Stage, "queue", 0),
@@ -82,7 +86,7 @@ fn stages_and_tasks_are_told_when_they_end() {
 #[test]
 fn a_task_alone_stands_above_its_lines_and_several_before_them() {
     let mut view = plain();
-    let lines = told(
+    let lines = told_of(
         &mut view,
         &[
             opened(3, 0, SpanKind::Task, "app:build", 0),
@@ -129,9 +133,39 @@ fn an_error_comes_with_its_place() {
 }
 
 #[test]
+fn how_a_task_failed_is_said_once() {
+    for (said, told) in [
+        ("task app:test failed with exit status 7", "exit status 7"),
+        ("task app:test was killed: it used more memory than it may", ""),
+    ] {
+        let mut view = plain();
+        let annotation = Annotation { message: said.into(), file: None, line: None, span: Some(SpanId(3)) };
+        let lines = told_of(
+            &mut view,
+            &[
+                opened(3, 0, SpanKind::Task, "app:test", 0),
+                Record::Annotation(annotation),
+                closed(3, State::Failure, 1_000, &[("process.exit.code", "7")]),
+                opened(4, 0, SpanKind::Task, "app:deploy", 1_000),
+                system(4, "Skipped: app:test failed."),
+                closed(4, State::Skip, 1_000, &[("devenv.task.skip_reason", "app:test failed")]),
+            ],
+        );
+        let told = if told.is_empty() { said } else { told };
+        assert_eq!(
+            lines,
+            [
+                format!("✗ app:test                        1.00 s  {told}"),
+                "– app:deploy                      0.00 s  skipped: app:test failed".to_owned(),
+            ]
+        );
+    }
+}
+
+#[test]
 fn what_runs_is_a_tree_with_ticking_durations() {
     let mut view = plain();
-    told(
+    told_of(
         &mut view,
         &[
             opened(3, 0, SpanKind::Task, "app:build", 0),
@@ -175,12 +209,12 @@ fn without_colours_there_is_no_escape_and_with_them_each_is_closed() {
         closed(3, State::Failure, 9, &[]),
     ];
     let mut view = plain();
-    let mut lines = told(&mut view, &records);
+    let mut lines = told_of(&mut view, &records);
     lines.extend(view.moving(at(5), 80, 10));
     assert!(!lines.concat().contains('\u{1b}'), "{lines:#?}");
 
     let mut view = View::new(true, at(0));
-    for line in told(&mut view, &records) {
+    for line in told_of(&mut view, &records) {
         assert!(
             !line.contains('\u{1b}') || line.trim_end_matches(|c: char| c != 'm').ends_with("\u{1b}[0m"),
             "{line:?}"
