@@ -8,7 +8,12 @@ mod host;
 mod machine;
 mod server;
 
-use std::{path::PathBuf, pin::Pin, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    pin::Pin,
+    process::ExitCode,
+};
 
 use devenv_cloud_api::Timestamp;
 use serde::Serialize;
@@ -126,20 +131,25 @@ pub async fn run(options: DoctorOptions, config: Config) -> anyhow::Result<ExitC
         for finding in check(&host).await {
             // As they come: some take a while.
             if !options.json {
-                println!("{}", line(&finding, paint));
+                say(&line(&finding, paint));
             }
             findings.push(finding);
         }
     }
     let can_run = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&Report { can_run, findings })?);
+        say(&serde_json::to_string_pretty(&Report { can_run, findings })?);
     } else if can_run {
-        println!("\nJobs can run here.");
+        say("\nJobs can run here.");
     } else {
-        println!("\nNo job can run here until what is marked ✗ is mended.");
+        say("\nNo job can run here until what is marked ✗ is mended.");
     }
     Ok(if can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a line. Who reads only the first (`| head`) still gets the exit status.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn line(finding: &Finding, paint: Paint) -> String {
