@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
-import { expect, test as base } from "../harness/test.ts";
+import { expect, expectAccessible, test as base } from "../harness/test.ts";
 
 interface Ended {
   code: number | null;
@@ -277,6 +277,7 @@ test("the page of a failed run shows the line that reproduces it, and the line d
     const section = signedIn.getByRole("region", { name: "Do it again on your own machine" });
     await expect(section.locator("code")).toHaveText(expected);
     await expect(section.getByRole("button", { name: "Copy the command" })).toBeEnabled();
+    await expectAccessible(signedIn);
   }
   const again = await local.run([...expected.split(" ").slice(1), "-C", workspace.git.directory]);
   expect(again.code, again.stdout + again.stderr).toBe(1);

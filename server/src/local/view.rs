@@ -398,7 +398,7 @@ fn notes<'a>(state: State, attribute: impl Fn(&str) -> Option<&'a str>) -> Vec<S
         }
         None => {}
     }
-    if attribute("devenv.evaluator") == Some("builtin") {
+    if state == State::Success && attribute("devenv.evaluator") == Some("builtin") {
         notes.push("built-in evaluator".to_owned());
     }
     if attribute("devenv.task.cached") == Some("true") {
