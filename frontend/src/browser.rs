@@ -126,17 +126,17 @@ pub fn set_style(element: &web_sys::HtmlElement, property: &str, value: &str) {
 }
 
 /// Brings the child at this place, counted from 0, into sight of what scrolls
-/// around it: into the middle, or just so far that it can be seen.
-pub fn show_child(parent: &web_sys::Element, place: usize, in_the_middle: bool) {
+/// around it.
+pub fn show_child(parent: &web_sys::Element, place: usize, at: web_sys::ScrollLogicalPosition) {
     #[cfg(feature = "hydrate")]
     {
-        use web_sys::ScrollLogicalPosition::{Center, Nearest};
         if let Ok(Some(child)) = parent.query_selector(&format!(":scope > :nth-child({})", place + 1)) {
             let options = web_sys::ScrollIntoViewOptions::new();
-            options.set_block(if in_the_middle { Center } else { Nearest });
+            options.set_block(at);
+            options.set_inline(web_sys::ScrollLogicalPosition::Nearest);
             child.scroll_into_view_with_scroll_into_view_options(&options);
         }
     }
     #[cfg(not(feature = "hydrate"))]
-    let _ = (parent, place, in_the_middle);
+    let _ = (parent, place, at);
 }

@@ -8,6 +8,7 @@ use devenv_cloud_api::search::SearchResults;
 use leptos::{ev, html, leptos_dom::helpers::TimeoutHandle, prelude::*};
 use leptos_router::hooks::{use_location, use_navigate};
 use wasm_bindgen::JsCast;
+use web_sys::ScrollLogicalPosition;
 
 use super::{keys::use_key, run_rows::run_href, state::StateShape};
 use crate::{
@@ -183,7 +184,7 @@ pub fn PaletteDialog(palette: Palette) -> impl IntoView {
         let count = found.with_untracked(Vec::len);
         at.update(|at| *at = at.saturating_add_signed(by).min(count.saturating_sub(1)));
         if let Some(list) = list.get_untracked() {
-            browser::show_child(&list, at.get_untracked(), false);
+            browser::show_child(&list, at.get_untracked(), ScrollLogicalPosition::Nearest);
         }
     };
     let on_key = move |event: ev::KeyboardEvent| {
@@ -235,6 +236,17 @@ pub fn PaletteDialog(palette: Palette) -> impl IntoView {
                     }
                     on:keydown=on_key
                 />
+                <p class="palette-note muted" role="status">
+                    {move || {
+                        if failed.get() {
+                            "Only pages: the server did not answer.".to_owned()
+                        } else if found.with(Vec::is_empty) {
+                            "Nothing found. Runs are found by number, and by how their branch or commit begins.".to_owned()
+                        } else {
+                            String::new()
+                        }
+                    }}
+                </p>
                 <ul id="palette-list" role="listbox" aria-label="Found" node_ref=list>
                     {move || {
                         found
@@ -267,17 +279,6 @@ pub fn PaletteDialog(palette: Palette) -> impl IntoView {
                             .collect_view()
                     }}
                 </ul>
-                <p class="palette-note muted" role="status">
-                    {move || {
-                        if failed.get() {
-                            "Only pages: the server did not answer.".to_owned()
-                        } else if found.with(Vec::is_empty) {
-                            "Nothing found. Runs are found by number, and by how their branch or commit begins.".to_owned()
-                        } else {
-                            String::new()
-                        }
-                    }}
-                </p>
             </div>
         </dialog>
     }

@@ -58,7 +58,7 @@ pub fn Home() -> impl IntoView {
                             {(!projects.items.is_empty())
                                 .then(|| {
                                     view! {
-                                        <h2>"Where something happened last"</h2>
+                                        <h2>"Recently active"</h2>
                                         <ProjectRows projects=projects.items follow="/projects".to_owned() of_all=true />
                                     }
                                 })}

@@ -137,6 +137,7 @@ enum Chosen {
 
 #[component]
 fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> impl IntoView {
+    let mut view = view;
     let api = use_api();
     let navigate = use_navigate();
     let (api_path, base) = (view.api_path(), view.href());
@@ -146,7 +147,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
     let total = usize::try_from(view.trace.total).unwrap_or(usize::MAX);
     let cut = view.trace.total > view.trace.spans.len() as u64;
     let seq = view.trace.seq;
-    let model = RwSignal::new(Model::new(view.trace.spans.clone()));
+    let model = RwSignal::new(Model::new(std::mem::take(&mut view.trace.spans)));
     let attempt = RwSignal::new(view.attempt.clone());
     let state = Memo::new(move |_| attempt.with(|a| a.state));
     let live = Signal::derive(move || !state.get().is_final());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use devenv_cloud_api::ids::SpanId;
 use leptos::{ev, html, prelude::*};
+use web_sys::ScrollLogicalPosition;
 
 use super::{
     place::{in_sight, marked_lines, rows_above, top_of, whole_height},
@@ -121,6 +122,11 @@ pub fn LogPane(
             for property in ["height", "transform"] {
                 browser::set_style(if property == "height" { &sizer } else { &block }, property, "");
             }
+            let place =
+                line_at_top(&scroller).and_then(|line| place_of_line(&store.read_untracked(), span, line));
+            if let Some(place) = place.filter(|place| top.get_untracked() != *place) {
+                top.set(place);
+            }
             return;
         }
         browser::set_style(&sizer, "height", &format!("{}px", whole_height(total)));
@@ -136,20 +142,20 @@ pub fn LogPane(
         }
         need(start, end);
     };
-    let scroll_to_place = move |place: usize| {
+    // So far down that this share of what is in sight stands above the place.
+    let scroll_so = move |place: usize, above: f64| {
         if let Some(scroller) = scroller.get_untracked() {
             let height = f64::from(scroller.client_height());
-            let top = top_of(total.get_untracked(), place, height) - height / 3.0;
+            let top = top_of(total.get_untracked(), place, height) - height * above;
             #[expect(clippy::cast_possible_truncation, reason = "below HIGHEST")]
             scroller.set_scroll_top(top.max(0.0) as i32);
         }
         place_rows();
     };
-    let show_place = move |place: usize| {
-        follows.set(false);
-        if !wrap.get_untracked() {
-            return scroll_to_place(place);
-        }
+    let scroll_to_place = move |place: usize| scroll_so(place, 1.0 / 3.0);
+    let scroll_to_first = move |place: usize| scroll_so(place, 0.0);
+    // Where lines are wrapped, they flow: their place is where the browser puts them.
+    let show_flowing = move |place: usize, at: ScrollLogicalPosition| {
         let (start, end) = range.get_untracked();
         if !(start..end).contains(&place) {
             let start = place.saturating_sub(FLOWING / 2);
@@ -160,9 +166,17 @@ pub fn LogPane(
         let start = range.get_untracked().0;
         request_animation_frame(move || {
             if let Some(block) = block.get_untracked() {
-                browser::show_child(&block, place - start, true);
+                browser::show_child(&block, place - start, at);
             }
         });
+    };
+    let show_place = move |place: usize| {
+        follows.set(false);
+        if wrap.get_untracked() {
+            show_flowing(place, ScrollLogicalPosition::Center);
+        } else {
+            scroll_to_place(place);
+        }
     };
     let go_to_end = move || {
         if wrap.get_untracked() {
@@ -240,19 +254,30 @@ pub fn LogPane(
             if lines.0 == lines.1 { format!("#L{}", lines.0) } else { format!("#L{}-L{}", lines.0, lines.1) };
         browser::replace_address(&fragment);
     };
-    use_key("w", "wrap long lines", move || wrap.update(|w| *w = !*w));
     use_key("s", "show times", move || times.update(|t| *t = !*t));
     use_key("G", "end of the log", go_to_end);
+    // The line that was the first in sight stays it.
     let set_wrap = move |on: bool| {
+        let place = top.get_untracked();
         if on {
-            let (start, _) = range.get_untracked();
-            let start = start.min(total.get_untracked().saturating_sub(FLOWING));
+            let start = place.saturating_sub(FLOWING / 2);
             let end = (start + FLOWING).min(total.get_untracked());
             range.set((start, end));
             need(start, end);
         }
         wrap.set(on);
+        if follows.get_untracked() {
+            return;
+        }
+        request_animation_frame(move || {
+            if on {
+                show_flowing(place, ScrollLogicalPosition::Start);
+            } else {
+                scroll_to_first(place);
+            }
+        });
     };
+    use_key("w", "wrap long lines", move || set_wrap(!wrap.get_untracked()));
     let many = groups.as_ref().map_or_else(|| Signal::stored(false), |groups| groups.many);
     let groups = StoredValue::new(groups.map(|groups| groups.of));
     let group_at = move |place: usize| {
@@ -393,6 +418,15 @@ pub fn LogPane(
             </div>
         </section>
     }
+}
+
+/// The number of the line that flows at the upper edge.
+fn line_at_top(scroller: &web_sys::Element) -> Option<u64> {
+    let edge = scroller.get_bounding_client_rect();
+    #[expect(clippy::cast_possible_truncation, reason = "pixels of a window")]
+    let (x, y) = ((edge.left() + edge.width() / 2.0) as f32, edge.top() as f32 + 4.0);
+    let row = document().element_from_point(x, y)?.closest(".log-row").ok()??;
+    row.query_selector(".log-number").ok()??.id().strip_prefix('L')?.parse().ok()
 }
 
 /// Where a line stands. In the whole log a line's number says it.
