@@ -1,5 +1,5 @@
 // Large data in a real browser: it opens, it scrolls, and the last of it is
-// there. How fast is for `docs/benchmarks.md`, not for a test.
+// there. How fast is said, and not judged: machines differ.
 
 import type { Page, Route } from "@playwright/test";
 

@@ -55,6 +55,31 @@ test("the newest runs on home and organisation move by themselves", async ({ sig
   }
 });
 
+test("a tab that nobody sees gives its connection back", async ({ signedIn: page, workspace }) => {
+  await workspace.ended(await workspace.pushNix(SLOWLY));
+  let streams = 0;
+  page.on("request", (request) => (streams += request.url().endsWith("/events") ? 1 : 0));
+  const closed = page.waitForEvent("requestfailed", (request) => request.url().endsWith("/events"));
+  await page.goto(workspace.page());
+  await hydrated(page);
+  const see = (hidden: boolean) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+    }, hidden);
+  await expect.poll(() => streams).toBe(1);
+  await see(true);
+  await closed;
+  const number = await workspace.pushNix(SLOWLY + "\n");
+  await workspace.ended(number);
+  const rows = page.getByRole("list", { name: "Runs" }).getByRole("listitem");
+  await expect(rows).toHaveCount(1);
+  await see(false);
+  await expect(rows).toHaveCount(2);
+  await expect(rows.first()).toContainText("success");
+  expect(streams).toBe(2);
+});
+
 test("a filtered list keeps to its filter", async ({ signedIn: page, workspace }) => {
   const first = await workspace.pushNix(SLOWLY);
   await workspace.ended(first);

@@ -56,16 +56,35 @@ pub fn follow<E: DeserializeOwned + 'static>(
 /// Follows the runs of a list, below `path` of the API, until the component goes
 /// away. A stream that ends is asked for again: its end is the server's way to
 /// see whether the reader is still who they were.
+///
+/// A list may be open for days in many tabs, and a browser has few connections
+/// to one server (six, over HTTP/1.1): a tab that nobody sees gives its own
+/// back, and hears how things stand when it is seen again.
 pub fn follow_runs(path: &str, on_runs: impl Fn(Vec<PlacedRun>) + 'static) {
     let address = format!("{}{path}/events", devenv_cloud_api::PREFIX);
-    follow(
-        RwSignal::new(Line::Off),
-        move |_| address.clone(),
-        move |RunsEvent::Runs { runs }| {
-            on_runs(runs);
-            Then::GoOn
-        },
-    );
+    let on_runs = std::rc::Rc::new(on_runs);
+    let seen = RwSignal::new(!document().hidden());
+    let listener = window_event_listener_untyped("visibilitychange", move |_| {
+        let now = !document().hidden();
+        if seen.try_get_untracked() == Some(!now) {
+            seen.set(now);
+        }
+    });
+    on_cleanup(move || listener.remove());
+    Effect::new(move |_| {
+        if !seen.get() {
+            return;
+        }
+        let (address, on_runs) = (address.clone(), std::rc::Rc::clone(&on_runs));
+        follow(
+            RwSignal::new(Line::Off),
+            move |_| address.clone(),
+            move |RunsEvent::Runs { runs }| {
+                on_runs(runs);
+                Then::GoOn
+            },
+        );
+    });
 }
 
 #[cfg(feature = "hydrate")]
