@@ -50,6 +50,10 @@ ids! {
     AttemptId
     /// A personal access token.
     TokenId
+    /// A machine that executes jobs for a server.
+    RunnerId
+    /// A registration token of runners.
+    RunnerTokenId
     /// A signed-in browser, as its owner sees it in the list. Not the secret.
     SessionId
 }

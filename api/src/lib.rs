@@ -14,6 +14,7 @@ pub mod orgs;
 pub mod page;
 pub mod permissions;
 pub mod problem;
+pub mod runners;
 pub mod runs;
 pub mod search;
 pub mod trace;

@@ -136,6 +136,9 @@ pub struct ProjectSettings {
     pub cpus: u32,
     /// Scratch disk of a machine, in MiB, 256 to 1048576. Default 8192.
     pub disk_mib: u32,
+    /// The label that a runner must have to be given this project's jobs; empty: any runner
+    /// does, and the server itself. Default: empty.
+    pub runner_label: String,
 }
 
 impl Default for ProjectSettings {
@@ -150,6 +153,7 @@ impl Default for ProjectSettings {
             memory_mib: 2048,
             cpus: 2,
             disk_mib: 8192,
+            runner_label: String::new(),
         }
     }
 }

@@ -121,6 +121,12 @@ words! {
         ManageProjectTokens = "project.tokens",
         /// Change one's own account, its tokens and sessions.
         ManageOwnAccount = "account.manage",
+        /// See an organisation's runners and what they execute.
+        ReadRunners = "runners.read",
+        /// Add, drain and revoke an organisation's runners.
+        ManageRunners = "runners.manage",
+        /// Take jobs and report on them, as the runner that one is.
+        ExecuteJobs = "jobs.execute",
         /// Administrate the instance.
         AdministrateInstance = "instance.administrate",
     }

@@ -227,6 +227,9 @@ pub struct Attempt {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
+    /// The runner that took it, by name; absent when a server executed it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<String>,
     /// How long each stage and task took, in the order in which they began.
     pub stages: Vec<StageSummary>,
     /// Errors with their places, the first thing to show (evaluation errors, failed tasks).

@@ -77,6 +77,7 @@ test.describe("with runs", () => {
     await visit(page, "/", "home");
     await visit(page, `/${workspace.project.org}`, "organisation");
     await visit(page, `/${workspace.project.org}/-/members`, "members");
+    await visit(page, `/${workspace.project.org}/-/runners`, "runners");
     await visit(page, workspace.page(), "project");
     await visit(page, "/account", "account");
     await visit(page, workspace.page("/settings"), "settings");

@@ -75,6 +75,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/account") view=pages::account::Account />
                     <Route path=path!("/:org") view=pages::org::Org />
                     <Route path=path!("/:org/-/members") view=pages::members::Members />
+                    <Route path=path!("/:org/-/runners") view=pages::runners::Runners />
                     <Route path=path!("/:org/:project") view=pages::project::Project />
                     <Route path=path!("/:org/:project/settings") view=pages::project_settings::Settings />
                     <Route path=path!("/:org/:project/settings/:section") view=pages::project_settings::Settings />

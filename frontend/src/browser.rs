@@ -30,6 +30,23 @@ pub fn on_tick(start: i64, tick: impl Fn(i64) + Clone + 'static) {
     let _ = (start, tick);
 }
 
+/// Calls `action` every so many seconds, as long as the page's part that asked for it is there.
+pub fn every(seconds: u64, action: impl Fn() + Clone + 'static) {
+    #[cfg(feature = "hydrate")]
+    {
+        use leptos::prelude::*;
+        Effect::new(move |_| {
+            let action = action.clone();
+            let period = std::time::Duration::from_secs(seconds);
+            if let Ok(handle) = set_interval_with_handle(action, period) {
+                on_cleanup(move || handle.clear());
+            }
+        });
+    }
+    #[cfg(not(feature = "hydrate"))]
+    let _ = (seconds, action);
+}
+
 /// Marks the document as alive, for whoever looks from outside: style sheets, tests.
 pub fn say_alive() {
     #[cfg(feature = "hydrate")]

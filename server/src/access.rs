@@ -10,7 +10,7 @@
 //! the reason ([`Decision::Deny`], 403).
 
 use devenv_cloud_api::{
-    ids::{OrgId, ProjectId, UserId},
+    ids::{OrgId, ProjectId, RunnerId, UserId},
     permissions::{Action, Role, Scope},
 };
 
@@ -40,6 +40,12 @@ pub enum Resource {
         /// Whose.
         user: UserId,
     },
+    /// A runner, as that which executes jobs. Managing it is the affair of its
+    /// organisation, or of the instance.
+    Runner {
+        /// Which.
+        id: RunnerId,
+    },
 }
 
 /// The answer.
@@ -59,16 +65,21 @@ pub enum Decision {
 /// that have nothing to do with one.
 const fn lowest_role(action: Action) -> Option<Role> {
     match action {
-        Action::ReadOrg | Action::ReadMembers | Action::ReadProject => Some(Role::Viewer),
+        Action::ReadOrg | Action::ReadMembers | Action::ReadProject | Action::ReadRunners => {
+            Some(Role::Viewer)
+        }
         Action::PushSource | Action::OperateRuns => Some(Role::Member),
         Action::UpdateOrg
         | Action::ManageMembers
+        | Action::ManageRunners
         | Action::CreateProject
         | Action::UpdateProject
         | Action::DeleteProject
         | Action::ManageProjectTokens => Some(Role::Admin),
         Action::DeleteOrg => Some(Role::Owner),
-        Action::CreateOrg | Action::ManageOwnAccount | Action::AdministrateInstance => None,
+        Action::CreateOrg | Action::ManageOwnAccount | Action::ExecuteJobs | Action::AdministrateInstance => {
+            None
+        }
     }
 }
 
@@ -76,17 +87,20 @@ const fn lowest_role(action: Action) -> Option<Role> {
 /// ones below it. `None`: no token may, it takes a person.
 const fn lowest_scope(action: Action) -> Option<Scope> {
     match action {
-        Action::ReadOrg | Action::ReadMembers | Action::ReadProject => Some(Scope::Read),
+        Action::ReadOrg | Action::ReadMembers | Action::ReadProject | Action::ReadRunners => {
+            Some(Scope::Read)
+        }
         Action::PushSource | Action::OperateRuns => Some(Scope::Write),
         Action::CreateOrg
         | Action::UpdateOrg
         | Action::DeleteOrg
         | Action::ManageMembers
+        | Action::ManageRunners
         | Action::CreateProject
         | Action::UpdateProject
         | Action::DeleteProject
         | Action::ManageProjectTokens => Some(Scope::Admin),
-        Action::ManageOwnAccount | Action::AdministrateInstance => None,
+        Action::ManageOwnAccount | Action::ExecuteJobs | Action::AdministrateInstance => None,
     }
 }
 
@@ -99,6 +113,8 @@ const fn fits(action: Action, resource: &Resource) -> bool {
         | Action::DeleteOrg
         | Action::ReadMembers
         | Action::ManageMembers
+        | Action::ReadRunners
+        | Action::ManageRunners
         | Action::CreateProject => matches!(resource, Resource::Org { .. }),
         Action::ReadProject
         | Action::UpdateProject
@@ -107,6 +123,7 @@ const fn fits(action: Action, resource: &Resource) -> bool {
         | Action::OperateRuns
         | Action::ManageProjectTokens => matches!(resource, Resource::Project { .. }),
         Action::ManageOwnAccount => matches!(resource, Resource::Account { .. }),
+        Action::ExecuteJobs => matches!(resource, Resource::Runner { .. }),
     }
 }
 
@@ -114,7 +131,7 @@ const fn fits(action: Action, resource: &Resource) -> bool {
 fn highest_scope(principal: &Principal) -> Option<Scope> {
     match principal {
         Principal::Token(token) => Some(token.scopes.iter().copied().max().unwrap_or(Scope::Read)),
-        Principal::Session(_) | Principal::Anonymous => None,
+        Principal::Session(_) | Principal::Anonymous | Principal::Runner(_) => None,
     }
 }
 
@@ -130,6 +147,11 @@ fn effective_role(principal: &Principal, role: Option<Role>) -> Option<Role> {
 /// Decides.
 #[must_use]
 pub fn allowed(principal: &Principal, action: Action, resource: &Resource) -> Decision {
+    if let Principal::Runner(runner) = principal {
+        // One thing, and nothing else, whatever it is that is asked for.
+        let own = matches!(resource, Resource::Runner { id } if *id == runner.runner);
+        return if own && action == Action::ExecuteJobs { Decision::Allow } else { Decision::Hide };
+    }
     let Some(user) = principal.user() else { return Decision::SignIn };
     if !fits(action, resource) {
         return Decision::Hide;
@@ -152,6 +174,9 @@ pub fn allowed(principal: &Principal, action: Action, resource: &Resource) -> De
             if owner != user.id {
                 return Decision::Hide;
             }
+        }
+        Resource::Runner { .. } => {
+            return Decision::Deny("only a runner may do this, with the credential that it registered for");
         }
         Resource::Org { role, .. } | Resource::Project { role, .. } => {
             let Some(role) = effective_role(principal, role) else { return Decision::Hide };

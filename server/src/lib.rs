@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod orgs;
 pub mod projects;
 pub mod refusal;
+pub mod runner;
+pub mod runners;
 pub mod runs;
 pub mod serve;
 mod sync;

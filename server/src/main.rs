@@ -9,7 +9,7 @@ use devenv_cloud::{
     doctor::{self, DoctorOptions},
     executor::image::{self, ImageCommand},
     local::{self, RunOptions, places},
-    serve, web,
+    runner, serve, web,
 };
 
 /// CI that is local-first and built with Nix.
@@ -34,6 +34,8 @@ enum Command {
     /// Say what this host can do, and what to do about the rest. Exits with 1 if
     /// no job can run here.
     Doctor(DoctorOptions),
+    /// Execute jobs for a server on another machine.
+    Runner(runner::Options),
     /// Build, list and verify the images that machines boot.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -86,6 +88,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 places::image_dir(&config, &cache)
             };
             runtime()?.block_on(image::run(command, images))?;
+        }
+        Command::Runner(options) => {
+            let config = config()?;
+            start_logging(&config)?;
+            runtime()?.block_on(runner::run(config, options))?;
         }
     }
     Ok(ExitCode::SUCCESS)

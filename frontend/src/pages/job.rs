@@ -309,6 +309,11 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
                     .filter(|status| *status != 0)
                     .map(|status| view! { <span class="muted">"exit status " {status}</span> })
             }}
+            {move || {
+                attempt
+                    .with(|a| a.runner.clone())
+                    .map(|runner| view! { <span class="muted clip">"on " {runner}</span> })
+            }}
             <Attempts attempts current=number base=base.clone() />
             <Broken line />
         </div>

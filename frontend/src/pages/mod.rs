@@ -9,6 +9,7 @@ pub mod org;
 pub mod project;
 pub mod project_settings;
 pub mod run;
+pub mod runners;
 pub mod setup;
 pub mod sign_in;
 

@@ -32,6 +32,13 @@ pub(super) fn tabs(org: &Organisation, current: &str) -> Vec<Tab> {
             current: current == "members",
         });
     }
+    if org.allowed.contains(&Action::ReadRunners) {
+        tabs.push(Tab {
+            label: "Runners",
+            href: format!("/{}/-/runners", org.slug),
+            current: current == "runners",
+        });
+    }
     tabs
 }
 

@@ -9,7 +9,7 @@ use devenv_cloud_api::{
 use uuid::Uuid;
 
 use super::*;
-use crate::identity::{SessionPrincipal, TokenPrincipal, User};
+use crate::identity::{RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
 
 fn user(instance_admin: bool) -> User {
     User {
@@ -53,6 +53,8 @@ const TABLE: &[(Action, &str, &str)] = &[
     (Action::DeleteOrg, "no no no yes", "no no yes"),
     (Action::ReadMembers, "yes yes yes yes", "yes yes yes"),
     (Action::ManageMembers, "no no yes yes", "no no yes"),
+    (Action::ReadRunners, "yes yes yes yes", "yes yes yes"),
+    (Action::ManageRunners, "no no yes yes", "no no yes"),
     (Action::CreateProject, "no no yes yes", "no no yes"),
     (Action::ReadProject, "yes yes yes yes", "yes yes yes"),
     (Action::UpdateProject, "no no yes yes", "no no yes"),
@@ -105,7 +107,8 @@ fn every_scope_may_do_what_the_table_says_and_never_more_than_its_owner() {
 
 #[test]
 fn the_table_and_the_other_tests_cover_every_action() {
-    let elsewhere = [Action::CreateOrg, Action::ManageOwnAccount, Action::AdministrateInstance];
+    let elsewhere =
+        [Action::CreateOrg, Action::ManageOwnAccount, Action::ExecuteJobs, Action::AdministrateInstance];
     for action in Action::ALL {
         let covered = TABLE.iter().any(|(a, ..)| a == action) || elsewhere.contains(action);
         assert!(covered, "{action} stands in no table");
@@ -195,4 +198,34 @@ fn an_action_on_the_wrong_kind_of_thing_is_never_allowed() {
             assert_eq!(allowed(&session(true), *action, resource), Decision::Hide, "{action} {resource:?}");
         }
     }
+}
+
+#[test]
+fn a_runner_executes_jobs_as_itself_and_does_nothing_else() {
+    let id = RunnerId(Uuid::from_u128(9));
+    let runner = Principal::Runner(RunnerPrincipal {
+        runner: id,
+        name: "r".to_owned(),
+        org: Some(OrgId(Uuid::from_u128(3))),
+    });
+    let all = [
+        Resource::Instance,
+        Resource::Org { id: OrgId(Uuid::from_u128(3)), role: Some(Role::Owner) },
+        Resource::Project { id: PROJECT, role: Some(Role::Owner) },
+        Resource::Account { user: user(false).id },
+        Resource::Runner { id: RunnerId(Uuid::from_u128(10)) },
+    ];
+    for action in Action::ALL {
+        for resource in &all {
+            assert_eq!(allowed(&runner, *action, resource), Decision::Hide, "{action} {resource:?}");
+        }
+    }
+    let itself = Resource::Runner { id };
+    assert_eq!(allowed(&runner, Action::ExecuteJobs, &itself), Decision::Allow);
+    assert_eq!(allowed(&runner, Action::ManageRunners, &itself), Decision::Hide);
+    // And nobody else executes any, whatever they administrate.
+    for person in [session(true), token(&[Scope::Admin], None, true)] {
+        assert_eq!(yes(allowed(&person, Action::ExecuteJobs, &itself)), "no");
+    }
+    assert_eq!(allowed(&Principal::Anonymous, Action::ExecuteJobs, &itself), Decision::SignIn);
 }

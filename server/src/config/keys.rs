@@ -133,6 +133,29 @@ config! {
         /// The QEMU program.
         qemu: String = "qemu-system-x86_64",
     }
+    /// `devenv-cloud runner`: execution of jobs for a server on another machine. What machines
+    /// are like is in `[executor]`.
+    runner: Runner {
+        /// The server's address.
+        server: String = "",
+        /// A registration token, needed at the first start only.
+        token: Secret = "",
+        /// A file with the registration token.
+        token_file: PathBuf = "",
+        /// The runner's name, for people. Empty: the machine's.
+        name: String = "",
+        /// Words that projects can ask for, with commas between them.
+        labels: String = "",
+        /// Where the runner keeps who it is, and its machines' disks. Empty: `runner` in the
+        /// server's state directory.
+        state_dir: PathBuf = "",
+        /// Seconds that running jobs have to end when the runner is told to stop. Then they
+        /// are dropped, and done again elsewhere.
+        drain_seconds: u32 = "300",
+        /// A file with certificates (PEM) of authorities that the runner trusts beside those
+        /// of the machine.
+        ca_file: PathBuf = "",
+    }
     /// The server's own log, on standard error.
     log: Log {
         /// What is logged: a level, or directives like `info,devenv_cloud::executor=debug`.
@@ -170,6 +193,9 @@ impl Config {
         }
         if self.executor.image_dir.as_os_str().is_empty() {
             self.executor.image_dir = state.join("images");
+        }
+        if self.runner.state_dir.as_os_str().is_empty() {
+            self.runner.state_dir = state.join("runner");
         }
         if self.executor.slots == 0 {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

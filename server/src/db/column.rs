@@ -91,6 +91,8 @@ by_way_of! {
     ids::RunId: Uuid, |x| Sure::Ok(ids::RunId(x));
     ids::JobId: Uuid, |x| Sure::Ok(ids::JobId(x));
     ids::AttemptId: Uuid, |x| Sure::Ok(ids::AttemptId(x));
+    ids::RunnerId: Uuid, |x| Sure::Ok(ids::RunnerId(x));
+    ids::RunnerTokenId: Uuid, |x| Sure::Ok(ids::RunnerTokenId(x));
     ids::TokenId: Uuid, |x| Sure::Ok(ids::TokenId(x));
     ids::SessionId: Uuid, |x| Sure::Ok(ids::SessionId(x));
     Slug: String, |x| x.parse::<Slug>();

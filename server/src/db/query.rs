@@ -50,8 +50,8 @@ pub const fn query_in_two_words(sqlite: &'static str, postgres: &'static str) ->
 /// over rows that others have locked. On SQLite a transaction that may write
 /// excludes all others anyway.
 macro_rules! skipping_locked {
-    ($sql:literal) => {
-        $crate::db::query_in_two_words($sql, concat!($sql, " FOR UPDATE SKIP LOCKED"))
+    ($($sql:tt)+) => {
+        $crate::db::query_in_two_words($($sql)+, concat!($($sql)+, " FOR UPDATE SKIP LOCKED"))
     };
 }
 pub(crate) use skipping_locked;

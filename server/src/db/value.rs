@@ -44,6 +44,8 @@ into_value! {
     ids::RunId => |x| Id(x.0);
     ids::JobId => |x| Id(x.0);
     ids::AttemptId => |x| Id(x.0);
+    ids::RunnerId => |x| Id(x.0);
+    ids::RunnerTokenId => |x| Id(x.0);
     ids::TokenId => |x| Id(x.0);
     ids::SessionId => |x| Id(x.0);
     Timestamp => |x| Time(x);

@@ -13,6 +13,8 @@ use devenv_cloud_api::{
     runs::State,
 };
 use futures::Stream;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{disk::DiskFull, telemetry::Record};
 
@@ -29,6 +31,13 @@ pub struct Lease {
     pub token: u128,
 }
 
+impl Default for Lease {
+    /// A lease on nothing, for an assignment on its way.
+    fn default() -> Self {
+        Self { attempt: AttemptId(uuid::Uuid::nil()), token: 0 }
+    }
+}
+
 /// What an executor can take.
 #[derive(Clone, Debug)]
 pub struct Capacity {
@@ -39,9 +48,10 @@ pub struct Capacity {
 }
 
 /// One attempt at a job, with all that is needed to do it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {
-    /// The right to work on it.
+    /// The right to work on it. Never sent: whoever asked for the work knows it.
+    #[serde(skip)]
     pub lease: Lease,
     /// The job.
     pub job: JobId,
@@ -58,19 +68,21 @@ pub struct Assignment {
     /// The tasks that are run, with everything that they wait for; all of them when empty.
     pub tasks: Vec<String>,
     /// Values of the `cloud.*` options.
+    #[schema(value_type = Object)]
     pub cloud: serde_json::Value,
     /// Environment of every command.
     pub env: BTreeMap<String, String>,
     /// Attributes of the job's span, in OpenTelemetry's vocabulary.
     pub attributes: BTreeMap<String, String>,
     /// When the attempt was put into the queue: the start of its `job` and `queue` spans.
+    #[schema(value_type = String, format = DateTime)]
     pub queued_at: Timestamp,
     /// The limits of its machine.
     pub limits: Limits,
 }
 
 /// What one job may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limits {
     /// Processors.
     pub cpus: u32,
@@ -85,7 +97,8 @@ pub struct Limits {
 }
 
 /// What the control plane thinks of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LeaseState {
     /// Go on.
     Held,
@@ -96,7 +109,7 @@ pub enum LeaseState {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Conclusion {
     /// A final state.
     pub state: State,
@@ -106,6 +119,26 @@ pub struct Conclusion {
     pub exit_status: Option<i32>,
     /// Lines that the guest dropped because the job wrote too much.
     pub dropped_lines: u64,
+}
+
+impl Conclusion {
+    /// Whether one that comes from outside this process keeps the bounds.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn check(&self) -> Result<(), String> {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        if reason.len() > 8192 || reason.contains('\0') {
+            return Err("a reason has at most 8192 bytes, and no NUL among them".to_owned());
+        }
+        if self.state == State::Success && self.exit_status != Some(0) {
+            return Err("a success has the exit status 0".to_owned());
+        }
+        if self.dropped_lines > u64::from(u32::MAX) {
+            return Err("nobody drops so many lines".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// What can go wrong between an executor and its control plane.
@@ -119,11 +152,17 @@ pub enum ControlError {
     Source(String),
     /// There is no room for what was sent, and waiting makes none. Nothing of it
     /// was stored.
-    #[error(transparent)]
-    NoRoom(#[from] DiskFull),
+    #[error("{0}")]
+    NoRoom(String),
     /// Try again later: database gone, network lost.
     #[error("the control plane cannot be reached or cannot store: {0}")]
     Unavailable(#[source] anyhow::Error),
+}
+
+impl From<DiskFull> for ControlError {
+    fn from(full: DiskFull) -> Self {
+        Self::NoRoom(full.to_string())
+    }
 }
 
 /// The bytes of a packfile, as they come.

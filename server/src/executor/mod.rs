@@ -5,6 +5,7 @@ pub mod control_plane;
 pub mod image;
 mod job;
 pub mod machine;
+pub mod remote;
 mod worker;
 
 pub use control_plane::{
@@ -13,3 +14,6 @@ pub use control_plane::{
 };
 pub use job::{GRACE as JOB_GRACE, wait_until_ready};
 pub use worker::{Executor, ExecutorSettings, execute_one};
+
+/// The platforms that machines of this program are.
+pub const PLATFORMS: &[&str] = &["x86_64-linux"];

@@ -6,7 +6,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assignment, Capacity, ControlPlane,
+    Assignment, Capacity, ControlPlane, PLATFORMS,
     job::{self, Context},
     machine::Machines,
 };
@@ -46,10 +46,16 @@ impl Executor {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let capacity = Capacity {
             runner: format!("{host}-{}", std::process::id()),
-            platforms: vec!["x86_64-linux".to_owned()],
+            platforms: PLATFORMS.iter().map(|&platform| platform.to_owned()).collect(),
         };
         let stop = CancellationToken::new();
         Self { settings, capacity, context: Context { control, machines, clock, random, stop } }
+    }
+
+    /// Cancelled, it drops running jobs at once, without waiting for anything.
+    #[must_use]
+    pub fn stop(&self) -> CancellationToken {
+        self.context.stop.clone()
     }
 
     /// Works until `shutdown`, and then until running jobs have ended or the

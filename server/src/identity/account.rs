@@ -126,7 +126,7 @@ pub async fn rename(app: &AppParts, asker: &SessionPrincipal, name: &str) -> Res
 /// When the database says no.
 pub async fn viewer(app: &AppParts, principal: &Principal) -> Result<Option<Viewer>, DbError> {
     let (user, methods, assurance, authenticated_at) = match principal {
-        Principal::Anonymous => return Ok(None),
+        Principal::Anonymous | Principal::Runner(_) => return Ok(None),
         Principal::Session(s) => (&s.user, s.methods.clone(), s.assurance, s.authenticated_at),
         Principal::Token(t) => (&t.user, vec![AuthMethod::Token], Assurance::Single, t.created_at),
     };

@@ -10,7 +10,7 @@ mod account;
 mod limit;
 mod password;
 mod principal;
-mod secret;
+pub(crate) mod secret;
 mod session;
 mod setup;
 mod store;
@@ -19,7 +19,7 @@ mod token;
 pub use account::{change_password, check_email, check_name, rename, sign_in, viewer};
 pub use limit::SignInLimits;
 pub use password::Passwords;
-pub use principal::{Principal, SessionPrincipal, TokenPrincipal, User};
+pub use principal::{Principal, RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
 pub use session::{
     Auth, Origin, Store as SessionStore, authenticate_session, begin_session, delete_expired_sessions_once,
     end_other_sessions, end_session, sessions,

@@ -3,7 +3,7 @@
 use devenv_cloud_api::{
     Timestamp,
     accounts::{Assurance, AuthMethod},
-    ids::{OrgId, ProjectId, SessionId, TokenId, UserId},
+    ids::{OrgId, ProjectId, RunnerId, SessionId, TokenId, UserId},
     permissions::Scope,
 };
 
@@ -61,6 +61,17 @@ pub struct TokenPrincipal {
     pub created_at: Timestamp,
 }
 
+/// A machine that executes jobs, with its own credential. It acts for nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunnerPrincipal {
+    /// Which.
+    pub runner: RunnerId,
+    /// Its name, for people.
+    pub name: String,
+    /// The organisation whose jobs it executes; none: the jobs of all.
+    pub org: Option<OrgId>,
+}
+
 /// Who asks. What they may do is decided in [`crate::access`], and nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
@@ -70,6 +81,8 @@ pub enum Principal {
     Session(SessionPrincipal),
     /// A program.
     Token(TokenPrincipal),
+    /// A runner.
+    Runner(RunnerPrincipal),
 }
 
 impl Principal {
@@ -77,7 +90,7 @@ impl Principal {
     #[must_use]
     pub const fn user(&self) -> Option<&User> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Runner(_) => None,
             Self::Session(session) => Some(&session.user),
             Self::Token(token) => Some(&token.user),
         }

@@ -1,5 +1,5 @@
 //! Secrets that we make: the token that a program signs in with, the token of
-//! the set-up link. Only their hashes are stored. They carry 256 bits of
+//! the set-up link, what runners register and work with. Only their hashes are stored. They carry 256 bits of
 //! chance, so a fast hash is enough (ASVS 6.5.2).
 
 use sha2::{Digest as _, Sha256};
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::Random;
 
 /// What every token begins with, so that people and scanners recognise it.
-pub(super) const PREFIX: &str = "dvc_";
+pub(crate) const PREFIX: &str = "dvc_";
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -17,13 +17,18 @@ const RANDOM: usize = 43;
 /// Enough to tell a typing mistake or a cut-off copy without a look-up.
 const CHECK: usize = 6;
 
-/// A new secret: the prefix, 43 random letters and digits, 6 that follow from them.
+/// A new token that a program signs in with.
 pub(super) fn new_token(random: &Random) -> String {
-    let mut secret = PREFIX.to_owned();
-    while secret.len() < PREFIX.len() + RANDOM {
+    new_secret(PREFIX, random)
+}
+
+/// A new secret: the prefix, 43 random letters and digits, 6 that follow from them.
+pub(crate) fn new_secret(prefix: &str, random: &Random) -> String {
+    let mut secret = prefix.to_owned();
+    while secret.len() < prefix.len() + RANDOM {
         // 248 is the largest multiple of 62 in a byte: beyond it, chance would be uneven.
         for byte in random.bytes::<64>().into_iter().filter(|byte| *byte < 248) {
-            if secret.len() < PREFIX.len() + RANDOM {
+            if secret.len() < prefix.len() + RANDOM {
                 secret.push(char::from(ALPHABET[usize::from(byte % 62)]));
             }
         }
@@ -34,15 +39,21 @@ pub(super) fn new_token(random: &Random) -> String {
 
 /// Whether this can be one of our tokens at all.
 pub(super) fn is_token(secret: &str) -> bool {
-    secret.len() == PREFIX.len() + RANDOM + CHECK
+    is_secret(PREFIX, secret)
+}
+
+/// Whether this can be one of our secrets with this prefix at all.
+pub(crate) fn is_secret(prefix: &str, secret: &str) -> bool {
+    secret.len() == prefix.len() + RANDOM + CHECK
         && secret.is_ascii()
-        && secret.starts_with(PREFIX)
-        && secret.ends_with(&check(&secret[..PREFIX.len() + RANDOM]))
+        && secret.starts_with(prefix)
+        && secret.ends_with(&check(&secret[..prefix.len() + RANDOM]))
 }
 
 /// The part of a token that may be shown, to tell tokens apart.
-pub(super) fn shown(secret: &str) -> String {
-    secret.chars().take(PREFIX.len() + 6).collect()
+pub(crate) fn shown(secret: &str) -> String {
+    let prefix = secret.find('_').map_or(0, |at| at + 1);
+    secret.chars().take(prefix + 6).collect()
 }
 
 fn check(body: &str) -> String {
@@ -51,7 +62,7 @@ fn check(body: &str) -> String {
 }
 
 /// What is stored instead of the secret.
-pub(super) fn hash(secret: &[u8]) -> Vec<u8> {
+pub(crate) fn hash(secret: &[u8]) -> Vec<u8> {
     Sha256::digest(secret).to_vec()
 }
 

@@ -107,6 +107,7 @@ impl TraceFile {
             queued_at: about.began,
             started_at: Some(about.began),
             finished_at: Some(now),
+            runner: None,
             stages: stages(&trace),
             annotations: self.annotations,
         };

@@ -172,7 +172,7 @@ pub fn recency(project: &Project) -> Uuid {
 const fn limit_of(principal: &Principal) -> Option<ProjectId> {
     match principal {
         Principal::Token(token) => token.project,
-        Principal::Session(_) | Principal::Anonymous => None,
+        Principal::Session(_) | Principal::Runner(_) | Principal::Anonymous => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a project's settings may be.
 
-use devenv_cloud_api::orgs::ProjectSettings;
+use devenv_cloud_api::{orgs::ProjectSettings, runners::check_label};
 
 use crate::refusal::Fields;
 
@@ -19,7 +19,11 @@ pub fn check(settings: &ProjectSettings, fields: &mut Fields) {
         memory_mib,
         cpus,
         disk_mib,
+        runner_label,
     } = settings;
+    if !runner_label.is_empty() {
+        fields.check("settings.runner_label", check_label(runner_label));
+    }
     fields.check("settings.default_branch", branch(default_branch));
     for (field, patterns) in [
         ("settings.trigger_branches", trigger_branches),
@@ -123,9 +127,10 @@ mod tests {
             memory_mib: 255,
             cpus: 65,
             disk_mib: u32::MAX,
+            runner_label: "a,b".to_owned(),
             ..ProjectSettings::default()
         };
-        assert_eq!(refused(&settings).len(), 8, "{:?}", refused(&settings));
+        assert_eq!(refused(&settings).len(), 9, "{:?}", refused(&settings));
     }
 
     #[test]

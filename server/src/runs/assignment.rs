@@ -108,7 +108,7 @@ fn cloud(row: &AssignmentRow, run_url: &str) -> serde_json::Value {
 /// The job's span in OpenTelemetry's vocabulary (semantic conventions 1.44).
 fn attributes(row: &AssignmentRow, run_url: &str, job_url: &str, origin: &str) -> BTreeMap<String, String> {
     let kind = if tag(row).is_some() { "tag" } else { "branch" };
-    [
+    let mut attributes: BTreeMap<_, _> = [
         ("cicd.pipeline.name", format!("{}/{}", row.org, row.project)),
         ("cicd.pipeline.run.id", row.run.to_string()),
         ("cicd.pipeline.run.url.full", run_url.to_owned()),
@@ -121,7 +121,12 @@ fn attributes(row: &AssignmentRow, run_url: &str, job_url: &str, origin: &str) -
         ("vcs.ref.head.name", row.commit.short_ref().to_owned()),
         ("vcs.ref.head.revision", row.commit.sha.clone()),
         ("vcs.ref.head.type", kind.to_owned()),
+        ("cicd.worker.name", row.executor.rsplit('/').next().unwrap_or_default().to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into();
+    if let Some(runner) = row.runner {
+        attributes.insert("cicd.worker.id".to_owned(), runner.to_string());
+    }
+    attributes
 }

@@ -50,7 +50,7 @@ fn source_error(error: ForgeError) -> ControlError {
 #[async_trait]
 impl ControlPlane for LocalControlPlane {
     async fn claim(&self, capacity: &Capacity) -> Result<Option<Assignment>, ControlError> {
-        queue::claim(&self.app, capacity).await.map_err(unavailable)
+        queue::claim(&self.app, queue::Claimant::Embedded(capacity)).await.map_err(unavailable)
     }
 
     async fn renew(&self, lease: &Lease) -> Result<LeaseState, ControlError> {

@@ -57,9 +57,10 @@ pub async fn create(app: &AppParts, tx: &mut Tx, new: &NewRun) -> Result<(RunId,
         now,
     };
     store::insert_run(tx, &run).await?;
+    let label = Some(settings.runner_label.as_str()).filter(|label| !label.is_empty());
     for platform in PLATFORMS {
         let job = JobId(app.random.id(now));
-        store::insert_job(tx, job, id, platform, state).await?;
+        store::insert_job(tx, job, id, platform, label, state).await?;
         let attempt = AttemptId(app.random.id(now));
         let attempt =
             store::AttemptInsert { id: attempt, job, number: 1, state, reason, automatic: false, now };

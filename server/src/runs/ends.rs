@@ -2,7 +2,7 @@
 //! one more attempt where the end was the system's fault.
 
 use devenv_cloud_api::{
-    ids::{AttemptId, RunId},
+    ids::{AttemptId, RunId, RunnerId},
     runs::State,
 };
 
@@ -66,6 +66,9 @@ async fn end_in(
     let Some(ended) = store::end_attempt(tx, attempt, holder, &row).await? else { return Ok(false) };
     store::end_stages(tx, attempt, state, now).await?;
     tx.wake(Topic::Attempt(attempt));
+    if let (State::Error, Some(runner)) = (state, ended.runner) {
+        store::note_error(tx, runner, end.reason.as_deref().unwrap_or("no reason was given"), now).await?;
+    }
     if state == State::Error && !ended.automatic && ended.cancel_reason.is_none() {
         let again = store::AttemptInsert {
             id: AttemptId(app.random.id(now)),
@@ -156,6 +159,28 @@ pub async fn reap_lapsed_leases_once(app: &AppParts) -> Result<usize, RunError> 
         }
     }
     Ok(count)
+}
+
+/// Ends the attempts that a runner has, because it will not report on them.
+/// Says how many there were.
+///
+/// # Errors
+/// When the database says no.
+pub async fn end_all_of_runner(app: &AppParts, runner: RunnerId, reason: &str) -> Result<usize, DbError> {
+    let mut count = 0;
+    for (attempt, cancelled) in store::held_by_runner(&app.db, runner).await? {
+        let holder = store::Holder::Runner(runner);
+        count += usize::from(end(app, attempt, &holder, lost(reason, cancelled)).await?);
+    }
+    Ok(count)
+}
+
+/// Whether a runner has this attempt, or had it last.
+///
+/// # Errors
+/// When the database says no.
+pub async fn is_of_runner(app: &AppParts, runner: RunnerId, attempt: AttemptId) -> Result<bool, DbError> {
+    store::is_of_runner(&app.db, runner, attempt).await
 }
 
 /// Ends the attempts that an earlier process of this server was working on.

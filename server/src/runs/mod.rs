@@ -26,7 +26,7 @@ mod store;
 pub use control::LocalControlPlane;
 pub use create::{NewRun, create};
 pub use drive::drive;
-pub use ends::{put_right_after_restart, reap_lapsed_leases_once};
+pub use ends::{end_all_of_runner, is_of_runner, put_right_after_restart, reap_lapsed_leases_once};
 pub use instance::instance_id;
 pub use read::{RunFilter, find_run, list_runs, run_events, search};
 pub use steer::{cancel_job, cancel_run, retry_job, retry_run, start};

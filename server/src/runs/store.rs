@@ -5,7 +5,7 @@ mod show;
 
 use devenv_cloud_api::{
     Timestamp,
-    ids::{AttemptId, JobId, ProjectId, RunId, UserId},
+    ids::{AttemptId, JobId, OrgId, ProjectId, RunId, RunnerId, UserId},
     names::Slug,
     orgs::ProjectSettings,
     runs::{Commit, State, Trigger},
@@ -86,16 +86,21 @@ pub(super) async fn insert_job(
     id: JobId,
     run: RunId,
     platform: &str,
+    label: Option<&str>,
     state: State,
 ) -> Result<(), DbError> {
-    query("INSERT INTO jobs (id, run_id, name, platform, profile, state) VALUES ($1, $2, $3, $3, NULL, $4)")
-        .bind(id)
-        .bind(run)
-        .bind(platform)
-        .bind(state)
-        .execute(tx)
-        .await
-        .map(|_| ())
+    query(
+        "INSERT INTO jobs (id, run_id, name, platform, profile, state, runner_label) \
+         VALUES ($1, $2, $3, $3, NULL, $4, $5)",
+    )
+    .bind(id)
+    .bind(run)
+    .bind(platform)
+    .bind(state)
+    .bind(label)
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 /// An attempt to be inserted.
@@ -166,55 +171,191 @@ pub(super) async fn run_of_attempt(tx: &mut Tx, attempt: AttemptId) -> Result<Op
         .transpose()
 }
 
-/// Whether anything is queued for one of these platforms. Locks nothing.
-pub(super) async fn anything_queued(db: &Db, platforms: &str) -> Result<bool, DbError> {
-    query(
-        "SELECT 1 AS one FROM attempts a JOIN jobs j ON j.id = a.job_id \
-         WHERE a.state = 'queued' AND $1 LIKE '%,' || j.platform || ',%' LIMIT 1",
-    )
-    .bind(platforms)
-    .optional(db)
-    .await
-    .map(|row| row.is_some())
+/// Which attempts somebody takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken<'a> {
+    /// The platforms, between commas.
+    pub(super) platforms: &'a str,
+    /// The labels, between commas.
+    pub(super) labels: &'a str,
+    /// The one organisation; none: any.
+    pub(super) org: Option<OrgId>,
+}
+
+/// The attempts that are queued for somebody. Projects are looked at from the
+/// side, so that they are not locked: pushes count their runs there.
+macro_rules! queued_for {
+    ($select:literal, $end:literal) => {
+        concat!(
+            $select,
+            " FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
+             WHERE a.state = 'queued' AND $1 LIKE '%,' || j.platform || ',%' \
+             AND (j.runner_label IS NULL OR $2 LIKE '%,' || j.runner_label || ',%') \
+             AND ($3 IS NULL OR r.project_id IN (SELECT id FROM projects WHERE org_id = $3)) ",
+            $end
+        )
+    };
+}
+
+/// Whether anything is queued for them. Locks nothing.
+pub(super) async fn anything_queued(db: &Db, taken: &Taken<'_>) -> Result<bool, DbError> {
+    query(queued_for!("SELECT 1 AS one", "LIMIT 1"))
+        .bind(taken.platforms)
+        .bind(taken.labels)
+        .bind(taken.org)
+        .optional(db)
+        .await
+        .map(|row| row.is_some())
 }
 
 /// The attempt that has waited longest. It, its job and its run are locked; a
 /// row that somebody else has locked is passed over instead of waited for.
 pub(super) async fn next_in_queue(
     tx: &mut Tx,
-    platforms: &str,
+    taken: &Taken<'_>,
 ) -> Result<Option<(AttemptId, RunId)>, DbError> {
-    skipping_locked!(
-        "SELECT a.id, j.run_id FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
-         WHERE a.state = 'queued' AND $1 LIKE '%,' || j.platform || ',%' ORDER BY a.queued_at, a.id LIMIT 1"
-    )
-    .bind(platforms)
-    .optional(tx)
-    .await?
-    .map(|row| Ok((row.get("id")?, row.get("run_id")?)))
-    .transpose()
+    skipping_locked!(queued_for!("SELECT a.id, j.run_id", "ORDER BY a.queued_at, a.id LIMIT 1"))
+        .bind(taken.platforms)
+        .bind(taken.labels)
+        .bind(taken.org)
+        .optional(tx)
+        .await?
+        .map(|row| Ok((row.get("id")?, row.get("run_id")?)))
+        .transpose()
+}
+
+/// Who an attempt is given to.
+pub(super) struct Start<'a> {
+    pub(super) token_hash: &'a [u8],
+    pub(super) lease_until: Timestamp,
+    /// The executor's name. That of one in a server begins with the server's.
+    pub(super) runner: &'a str,
+    /// The runner, if it is one.
+    pub(super) runner_id: Option<RunnerId>,
+    pub(super) now: Timestamp,
 }
 
 pub(super) async fn start_attempt(
     tx: &mut Tx,
     attempt: AttemptId,
-    token_hash: &[u8],
-    lease_until: Timestamp,
-    runner: &str,
-    now: Timestamp,
+    start: &Start<'_>,
 ) -> Result<bool, DbError> {
     let changed = query(
-        "UPDATE attempts SET state = 'running', started_at = $2, lease_token = $3, lease_until = $4, runner = $5 \
-         WHERE id = $1 AND state = 'queued'",
+        "UPDATE attempts SET state = 'running', started_at = $2, lease_token = $3, lease_until = $4, runner = $5, \
+         runner_id = $6 WHERE id = $1 AND state = 'queued'",
     )
     .bind(attempt)
-    .bind(now)
-    .bind(token_hash)
-    .bind(lease_until)
-    .bind(runner)
+    .bind(start.now)
+    .bind(start.token_hash)
+    .bind(start.lease_until)
+    .bind(start.runner)
+    .bind(start.runner_id)
     .execute(tx)
     .await?;
     Ok(changed == 1)
+}
+
+/// What a runner takes.
+pub(super) struct RunnerTakes {
+    pub(super) slots: i64,
+    pub(super) labels: String,
+    pub(super) platforms: String,
+}
+
+fn takes(row: &Row) -> Result<RunnerTakes, DbError> {
+    Ok(RunnerTakes { slots: row.get("slots")?, labels: row.get("labels")?, platforms: row.get("platforms")? })
+}
+
+/// What a runner takes. `None` when it shall take nothing new.
+pub(super) async fn runner_takes(db: &Db, runner: RunnerId) -> Result<Option<RunnerTakes>, DbError> {
+    query(
+        "SELECT slots, labels, platforms FROM runners WHERE id = $1 AND revoked_at IS NULL AND NOT draining",
+    )
+    .bind(runner)
+    .optional(db)
+    .await?
+    .as_ref()
+    .map(takes)
+    .transpose()
+}
+
+/// The same, and locks it until the transaction ends: claims of one runner come
+/// one after the other, and none comes after its revocation.
+pub(super) async fn lock_runner(tx: &mut Tx, runner: RunnerId) -> Result<Option<RunnerTakes>, DbError> {
+    query(
+        "UPDATE runners SET slots = slots WHERE id = $1 AND revoked_at IS NULL AND NOT draining \
+         RETURNING slots, labels, platforms",
+    )
+    .bind(runner)
+    .optional(tx)
+    .await?
+    .as_ref()
+    .map(takes)
+    .transpose()
+}
+
+/// How many attempts a runner has.
+pub(super) async fn count_of_runner(tx: &mut Tx, runner: RunnerId) -> Result<i64, DbError> {
+    query("SELECT COUNT(*) AS n FROM attempts WHERE runner_id = $1 AND state = 'running'")
+        .bind(runner)
+        .one(tx)
+        .await?
+        .get("n")
+}
+
+/// The attempt that a runner has with this lease.
+pub(super) async fn held_with(
+    target: impl Into<Target<'_>>,
+    runner: RunnerId,
+    token_hash: &[u8],
+) -> Result<Option<AttemptId>, DbError> {
+    query("SELECT id FROM attempts WHERE runner_id = $1 AND lease_token = $2 AND state = 'running'")
+        .bind(runner)
+        .bind(token_hash)
+        .optional(target)
+        .await?
+        .map(|row| row.get("id"))
+        .transpose()
+}
+
+/// Whether a runner has this attempt, or had it.
+pub(super) async fn is_of_runner(db: &Db, runner: RunnerId, attempt: AttemptId) -> Result<bool, DbError> {
+    query("SELECT 1 AS one FROM attempts WHERE id = $1 AND runner_id = $2")
+        .bind(attempt)
+        .bind(runner)
+        .optional(db)
+        .await
+        .map(|row| row.is_some())
+}
+
+/// The attempts that a runner has, and whether they are to be cancelled.
+pub(super) async fn held_by_runner(db: &Db, runner: RunnerId) -> Result<Vec<(AttemptId, bool)>, DbError> {
+    query(
+        "SELECT id, cancel_requested_at FROM attempts WHERE state = 'running' AND runner_id = $1 \
+         ORDER BY queued_at, id",
+    )
+    .bind(runner)
+    .all(db)
+    .await?
+    .iter()
+    .map(|row| Ok((row.get("id")?, row.get::<Option<Timestamp>>("cancel_requested_at")?.is_some())))
+    .collect()
+}
+
+/// Notes at a runner why a job ended with an error on it.
+pub(super) async fn note_error(
+    tx: &mut Tx,
+    runner: RunnerId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    query("UPDATE runners SET last_error = $2, last_error_at = $3 WHERE id = $1")
+        .bind(runner)
+        .bind(reason)
+        .bind(now)
+        .execute(tx)
+        .await
+        .map(|_| ())
 }
 
 /// What an assignment is made of.
@@ -234,11 +375,13 @@ pub(super) struct AssignmentRow {
     pub(super) org: Slug,
     pub(super) project: Slug,
     pub(super) settings: ProjectSettings,
+    pub(super) executor: String,
+    pub(super) runner: Option<RunnerId>,
 }
 
 pub(super) async fn assignment(tx: &mut Tx, attempt: AttemptId) -> Result<AssignmentRow, DbError> {
     let row = query(
-        "SELECT a.number AS attempt_number, a.queued_at, j.id AS job_id, j.name AS job_name, j.platform, j.profile, \
+        "SELECT a.number AS attempt_number, a.queued_at, a.runner, a.runner_id, j.id AS job_id, j.name AS job_name, j.platform, j.profile, \
          r.id AS run_id, r.number AS run_number, r.cause, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
          r.author_email, p.slug AS project, p.settings, o.slug AS org \
          FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
@@ -262,6 +405,8 @@ pub(super) async fn assignment(tx: &mut Tx, attempt: AttemptId) -> Result<Assign
         org: row.get("org")?,
         project: row.get("project")?,
         settings: settings_of(&row)?,
+        executor: row.get("runner")?,
+        runner: row.get("runner_id")?,
     })
 }
 
@@ -305,8 +450,10 @@ pub(super) enum Holder<'a> {
     Token(&'a [u8]),
     /// Nobody: the lease ended before this moment.
     LapsedBefore(Timestamp),
-    /// A server that is dead: its runners' names begin so.
+    /// A server that is dead: its executors' names begin so.
     Named(&'a str),
+    /// This runner.
+    Runner(RunnerId),
     /// Nobody yet: the attempt is still in the queue.
     Queue,
 }
@@ -326,6 +473,7 @@ pub(super) struct Ended {
     pub(super) number: u32,
     pub(super) automatic: bool,
     pub(super) cancel_reason: Option<String>,
+    pub(super) runner: Option<RunnerId>,
 }
 
 /// Ends an attempt, if it is still in the hands of `holder`.
@@ -341,7 +489,7 @@ pub(super) async fn end_attempt(
                 "UPDATE attempts SET state = $2, reason = $3, exit_status = $4, dropped_lines = dropped_lines + $5, \
                  finished_at = $6, lease_token = NULL, lease_until = NULL WHERE id = $1 AND ",
                 $condition,
-                " RETURNING job_id, number, automatic, cancel_reason"
+                " RETURNING job_id, number, automatic, cancel_reason, runner_id"
             ))
         };
     }
@@ -349,6 +497,7 @@ pub(super) async fn end_attempt(
         Holder::Token(_) => statement!("state = 'running' AND lease_token = $7"),
         Holder::LapsedBefore(_) => statement!("state = 'running' AND lease_until < $7"),
         Holder::Named(_) => statement!("state = 'running' AND runner LIKE $7 || '/%'"),
+        Holder::Runner(_) => statement!("state = 'running' AND runner_id = $7"),
         Holder::Queue => statement!("state = 'queued'"),
     };
     let statement = statement
@@ -362,6 +511,7 @@ pub(super) async fn end_attempt(
         Holder::Token(hash) => statement.bind(*hash),
         Holder::LapsedBefore(time) => statement.bind(*time),
         Holder::Named(name) => statement.bind(*name),
+        Holder::Runner(runner) => statement.bind(*runner),
         Holder::Queue => statement,
     };
     statement
@@ -373,6 +523,7 @@ pub(super) async fn end_attempt(
                 number: row.get("number")?,
                 automatic: row.get("automatic")?,
                 cancel_reason: row.get("cancel_reason")?,
+                runner: row.get("runner_id")?,
             })
         })
         .transpose()
@@ -392,7 +543,7 @@ pub(super) async fn lapsed(db: &Db, now: Timestamp) -> Result<Vec<(AttemptId, bo
     .collect()
 }
 
-/// Attempts that are in the hands of runners whose names begin with `name` and a slash.
+/// Attempts that are in the hands of executors whose names begin with `name` and a slash.
 pub(super) async fn held_by(db: &Db, name: &str) -> Result<Vec<(AttemptId, bool)>, DbError> {
     query(
         "SELECT id, cancel_requested_at FROM attempts WHERE state = 'running' AND runner LIKE $1 || '/%' \

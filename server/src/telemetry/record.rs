@@ -60,3 +60,74 @@ pub enum Record {
     /// Something to show in front of everything else.
     Annotation(Annotation),
 }
+
+/// Bounds of what comes from a runner. They are those of the guest's protocol,
+/// with some room for what the runner says itself.
+const MOST_RECORDS: usize = 8192;
+const LONGEST_NAME: usize = 1024;
+const LONGEST_VALUE: usize = 8192;
+const LONGEST_TEXT: usize = 128 << 10;
+const MOST_ATTRIBUTES: usize = 128;
+
+impl Record {
+    /// Whether records from outside this process keep the bounds.
+    ///
+    /// # Errors
+    /// In words, which bound they do not keep.
+    pub fn check_all(records: &[Self]) -> Result<(), String> {
+        if records.len() > MOST_RECORDS {
+            return Err(format!("at most {MOST_RECORDS} records at once"));
+        }
+        records.iter().try_for_each(Self::check)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Opened { name, time, attributes, .. } => {
+                text("a name", name, LONGEST_NAME)?;
+                moment(*time)?;
+                attributes_fine(attributes)
+            }
+            Self::Closed { time, state, attributes, .. } => {
+                if !state.is_final() {
+                    return Err(format!("no span ends with `{state}`"));
+                }
+                moment(*time)?;
+                attributes_fine(attributes)
+            }
+            Self::Line { text: line, time, .. } => {
+                moment(*time)?;
+                // Lines are stored as they are, NUL and all: no database reads them.
+                if line.len() > LONGEST_TEXT { Err("a line is too long".to_owned()) } else { Ok(()) }
+            }
+            Self::Annotation(annotation) => {
+                text("a message", &annotation.message, LONGEST_TEXT)?;
+                text("a file's name", annotation.file.as_deref().unwrap_or_default(), LONGEST_VALUE)
+            }
+        }
+    }
+}
+
+fn attributes_fine(attributes: &BTreeMap<String, String>) -> Result<(), String> {
+    if attributes.len() > MOST_ATTRIBUTES {
+        return Err(format!("at most {MOST_ATTRIBUTES} attributes of one span"));
+    }
+    attributes.iter().try_for_each(|(key, value)| {
+        text("an attribute's name", key, LONGEST_NAME)?;
+        text("an attribute", value, LONGEST_VALUE)
+    })
+}
+
+fn text(what: &str, text: &str, most: usize) -> Result<(), String> {
+    if text.len() > most {
+        return Err(format!("{what} has at most {most} bytes"));
+    }
+    // PostgreSQL's text holds anything but this.
+    if text.contains('\0') { Err(format!("{what} holds no NUL")) } else { Ok(()) }
+}
+
+/// Somewhere in this century: what both databases hold, and what leaves room to reckon with.
+fn moment(time: Timestamp) -> Result<(), String> {
+    let seconds = time.timestamp();
+    if (0..=4_102_444_800).contains(&seconds) { Ok(()) } else { Err("a time is out of reach".to_owned()) }
+}

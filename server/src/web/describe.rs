@@ -31,6 +31,9 @@ use utoipa::{
         (name = "organisations", description = "Organisations and their members"),
         (name = "projects", description = "Projects, their settings and tokens"),
         (name = "runs", description = "Runs, jobs, traces and logs"),
+        (name = "runners", description = "Machines that execute jobs for this server from elsewhere"),
+        (name = "runner protocol", description = "What `devenv-cloud runner` says to its server. Both are one \
+            program, so this changes from version to version"),
     ),
     components(schemas(Problem)),
     security(("session" = []), ("token" = [])),
@@ -53,6 +56,13 @@ impl Modify for Schemes {
             .description(Some("A personal access token, `dvc_…`."))
             .build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
+        let runner = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "The credential of a runner, `dvrun_…`. It opens the runner protocol and nothing else.",
+            ))
+            .build();
+        components.add_security_scheme("runner", SecurityScheme::Http(runner));
     }
 }
 
@@ -86,6 +96,22 @@ refusals! {
         "409" "It cannot be done in this state of things",
         "413" "The body is larger than 64 KiB",
         "422" "A field or parameter makes no sense";
+    /// A route for the runner that has a lease.
+    RefusedRunner:
+        "401" "This is no credential of a runner, or it has expired",
+        "403" "The runner was revoked, or the one who asks is none",
+        "404" "This can be no attempt",
+        "410" "The lease is not this runner's (any more): stop, and report nothing",
+        "413" "The body is too large",
+        "422" "A field makes no sense, or the source cannot be had",
+        "503" "The server cannot store or deliver this at the moment; try again",
+        "507" "There is no room for lines on the server";
+    /// A route for machines that are no runners yet.
+    RefusedToRegister:
+        "403" "The registration token does not work (any more); the sentence says why",
+        "409" "The runner's program and the server's do not understand each other",
+        "413" "The body is larger than 64 KiB",
+        "422" "A field makes no sense";
     /// A route for those who are not signed in yet.
     RefusedToSignIn:
         "403" "What was given as a proof is wrong",

@@ -8,16 +8,22 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use devenv_cloud_api::{ids::UserId, page::Page, permissions::Action};
+use devenv_cloud_api::{
+    ids::{RunnerId, UserId},
+    page::Page,
+    permissions::Action,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tower_sessions::Session;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use super::ApiError;
 use crate::{
     access::{self, Resource},
     app::{App, AppParts},
-    identity::{self, Principal, SessionPrincipal},
+    identity::{self, Principal, RunnerPrincipal, SessionPrincipal},
+    runners,
 };
 
 /// Who asks. A token, if one is given, else the browser's session, else nobody.
@@ -31,6 +37,9 @@ impl FromRequestParts<App> for Principal {
             return Ok(known.clone());
         }
         let principal = match bearer(&parts.headers) {
+            Some(credential) if credential.starts_with(runners::CREDENTIAL_PREFIX) => {
+                Self::Runner(runners::authenticate(app, credential).await?)
+            }
             Some(token) => {
                 identity::authenticate_token(app, token).await?.ok_or(ApiError::Unauthenticated)?
             }
@@ -45,7 +54,7 @@ impl FromRequestParts<App> for Principal {
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -65,7 +74,30 @@ impl FromRequestParts<App> for InPerson {
         access::require(&principal, Action::ManageOwnAccount, &account)?;
         match principal {
             Principal::Session(session) => Ok(Self(session)),
-            Principal::Token(_) | Principal::Anonymous => Err(ApiError::Unauthenticated),
+            Principal::Token(_) | Principal::Runner(_) | Principal::Anonymous => {
+                Err(ApiError::Unauthenticated)
+            }
+        }
+    }
+}
+
+/// A runner that shows its credential.
+#[derive(Clone, Debug)]
+pub struct Runner(pub RunnerPrincipal);
+
+impl FromRequestParts<App> for Runner {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let principal = <Principal as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        let id = match &principal {
+            Principal::Runner(runner) => runner.runner,
+            _ => RunnerId(Uuid::nil()),
+        };
+        access::require(&principal, Action::ExecuteJobs, &Resource::Runner { id })?;
+        match principal {
+            Principal::Runner(runner) => Ok(Self(runner)),
+            _ => Err(ApiError::Unauthenticated),
         }
     }
 }
@@ -248,7 +280,7 @@ impl OptionalFromRequestParts<App> for InPerson {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, ApiError> {
         match <Principal as FromRequestParts<App>>::from_request_parts(parts, app).await? {
             Principal::Session(session) => Ok(Some(Self(session))),
-            Principal::Token(_) | Principal::Anonymous => Ok(None),
+            Principal::Token(_) | Principal::Runner(_) | Principal::Anonymous => Ok(None),
         }
     }
 }

@@ -47,7 +47,7 @@ async fn mine(
     State(app): State<App>,
     principal: Principal,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>, ApiError> {
-    if matches!(principal, Principal::Anonymous) {
+    if principal.user().is_none() {
         return Err(ApiError::Unauthenticated);
     }
     Ok(follow(app, principal, Followed::Mine))

@@ -15,6 +15,8 @@ mod orgs;
 mod pages;
 pub mod problem;
 mod projects;
+mod runner;
+mod runners;
 mod runs;
 mod search;
 mod session_layer;
@@ -38,6 +40,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(accounts::routes())
         .merge(orgs::routes())
         .merge(projects::routes())
+        .merge(runners::routes())
+        .merge(runner::routes())
         .merge(runs::routes())
         .merge(trace::routes())
         .merge(search::routes())

@@ -9,7 +9,7 @@ use axum::{
 };
 use devenv_cloud_api::problem::{FieldError, MEDIA_TYPE, Problem};
 
-use crate::{db::DbError, refusal::Refusal};
+use crate::{db::DbError, executor::ControlError, refusal::Refusal, runners::RunnerError};
 
 /// The error of every route of the API.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,27 @@ pub enum ApiError {
     /// Too large.
     #[error("{0}")]
     TooLarge(String),
+    /// A registration token of a runner that does not work.
+    #[error("{0}")]
+    InvalidRunnerToken(String),
+    /// A runner's credential that has to be exchanged.
+    #[error("this credential has expired; exchange it for a new one")]
+    ExpiredCredential,
+    /// A runner that is one no more.
+    #[error("this runner was revoked by an administrator of the server")]
+    RunnerRevoked,
+    /// Two programs of different versions.
+    #[error("{0}")]
+    Incompatible(String),
+    /// An attempt that is not the runner's (any more).
+    #[error("the lease on this attempt is lost: stop, and report nothing")]
+    LeaseLost,
+    /// A source that cannot be had, however often one asks.
+    #[error("{0}")]
+    NoSource(String),
+    /// No room for what was sent.
+    #[error("{0}")]
+    NoRoom(String),
     /// The database is gone for the moment.
     #[error("the database cannot be reached at the moment; try again in a minute")]
     Unavailable(#[source] anyhow::Error),
@@ -61,14 +82,25 @@ impl ApiError {
         Self::Fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
+    /// Somebody who does what only a runner may.
+    pub fn not_a_runner() -> Self {
+        Self::Forbidden("only a runner may do this, with the credential that it registered for".to_owned())
+    }
+
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::ExpiredCredential => StatusCode::UNAUTHORIZED,
             // Not 401: that is for requests that could be repeated with a proof.
-            Self::Forbidden(_) | Self::WrongCredentials | Self::InvalidSetupToken => StatusCode::FORBIDDEN,
+            Self::Forbidden(_)
+            | Self::WrongCredentials
+            | Self::InvalidSetupToken
+            | Self::InvalidRunnerToken(_)
+            | Self::RunnerRevoked => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Invalid(_) | Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Conflict(_) | Self::Incompatible(_) => StatusCode::CONFLICT,
+            Self::LeaseLost => StatusCode::GONE,
+            Self::Invalid(_) | Self::Fields(_) | Self::NoSource(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -83,6 +115,13 @@ impl ApiError {
             Self::Forbidden(_) => ("forbidden", "Not allowed"),
             Self::WrongCredentials => ("wrong-credentials", "Wrong e-mail address or password"),
             Self::InvalidSetupToken => ("invalid-token", "Invalid set-up link"),
+            Self::InvalidRunnerToken(_) => ("invalid-token", "Invalid registration token"),
+            Self::ExpiredCredential => ("expired-credential", "Expired credential"),
+            Self::RunnerRevoked => ("runner-revoked", "Revoked"),
+            Self::Incompatible(_) => ("incompatible", "Different versions"),
+            Self::LeaseLost => ("lease-lost", "Lease lost"),
+            Self::NoSource(_) => ("no-source", "No source"),
+            Self::NoRoom(_) => ("no-room", "No room"),
             Self::NotFound => ("not-found", "Not found"),
             Self::Conflict(_) => ("conflict", "Conflict"),
             Self::Invalid(_) | Self::Fields(_) => ("invalid", "Invalid request"),
@@ -118,7 +157,7 @@ impl IntoResponse for ApiError {
         if let Self::RateLimited { retry_after } = self {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
-        if matches!(self, Self::Unauthenticated) {
+        if matches!(self, Self::Unauthenticated | Self::ExpiredCredential) {
             // No `Basic`: a browser must not open its own dialogue over our pages.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -149,6 +188,34 @@ impl From<Refusal> for ApiError {
             Refusal::RateLimited { retry_after } => Self::RateLimited { retry_after },
             Refusal::Db(error) => error.into(),
             Refusal::Failed(error) => Self::Internal(error),
+        }
+    }
+}
+
+impl From<RunnerError> for ApiError {
+    fn from(error: RunnerError) -> Self {
+        use RunnerError as E;
+        match error {
+            E::UnknownToken | E::ExpiredToken | E::UsedToken | E::RevokedToken => {
+                Self::InvalidRunnerToken(error.to_string())
+            }
+            E::UnknownCredential => Self::Unauthenticated,
+            E::ExpiredCredential => Self::ExpiredCredential,
+            E::Revoked => Self::RunnerRevoked,
+            E::Incompatible { .. } => Self::Incompatible(error.to_string()),
+            E::Invalid(why) => Self::Invalid(why),
+            E::Db(error) => error.into(),
+        }
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::LeaseLost(_) => Self::LeaseLost,
+            ControlError::Source(why) => Self::NoSource(why),
+            ControlError::NoRoom(why) => Self::NoRoom(why),
+            ControlError::Unavailable(cause) => Self::Unavailable(cause),
         }
     }
 }

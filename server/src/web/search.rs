@@ -44,7 +44,7 @@ async fn search(
     principal: Principal,
     Params(query): Params<SearchQuery>,
 ) -> Result<Json<SearchResults>, ApiError> {
-    if matches!(principal, Principal::Anonymous) {
+    if principal.user().is_none() {
         return Err(ApiError::Unauthenticated);
     }
     let text = query.q.unwrap_or_default();

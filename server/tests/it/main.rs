@@ -26,6 +26,8 @@ mod openapi;
 mod orgs;
 mod process;
 mod projects;
+mod runners;
+mod runners_remote;
 mod runs;
 mod search;
 mod sessions;

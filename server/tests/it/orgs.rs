@@ -116,7 +116,7 @@ both_engines! {
         assert_eq!(members(&ada).await.len(), 2);
         assert!(members(&owner).await.contains(&added));
         let org: Org = ada.get("/api/v1/orgs/acme").await.json();
-        assert_eq!(org.allowed, [Action::ReadOrg, Action::ReadMembers]);
+        assert_eq!(org.allowed, [Action::ReadOrg, Action::ReadMembers, Action::ReadRunners]);
         assert_eq!(set_role(&owner, &ada, Role::Admin).await, 200);
         let org: Org = ada.get("/api/v1/orgs/acme").await.json();
         assert!(org.allowed.contains(&Action::ManageMembers));

@@ -106,7 +106,7 @@ both_engines! {
         project(&app).await.run(&app, "main", 'a').await;
         let mut capacity = capacity();
         capacity.platforms = vec!["aarch64-linux".to_owned(), "x86_64".to_owned()];
-        assert!(runs::queue::claim_once(&app, &capacity).await.expect("claim").is_none());
+        assert!(runs::queue::claim_once(&app, runs::queue::Claimant::Embedded(&capacity)).await.expect("claim").is_none());
     }
 
     async fn a_renewed_lease_does_not_lapse(app: TestApp) {

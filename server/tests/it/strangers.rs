@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Browser, Request, Response, TestApp};
 
 /// The one thing that only anonymous visitors and everybody may do.
-const OPEN: &[&str] = &["getSetup", "setUp", "signIn", "signOut"];
+const OPEN: &[&str] = &["getSetup", "setUp", "signIn", "signOut", "registerRunner"];
 
 /// What every signed-in person may do: it is about themselves.
 const ONES_OWN: &[&str] = &[
@@ -27,6 +27,29 @@ const ONES_OWN: &[&str] = &[
     "search",
     "listMyProjects",
     "followMyProjects",
+];
+
+/// What administrators of the instance do, in person.
+const FOR_ADMINISTRATORS: &[&str] = &[
+    "listInstanceRunners",
+    "updateInstanceRunner",
+    "revokeInstanceRunner",
+    "listInstanceRunnerTokens",
+    "createInstanceRunnerToken",
+    "revokeInstanceRunnerToken",
+];
+
+/// What runners do, with a credential that is good for nothing else.
+const FOR_RUNNERS: &[&str] = &[
+    "renewRunnerCredential",
+    "startRunner",
+    "stopRunner",
+    "claimJob",
+    "renewLease",
+    "awaitLease",
+    "fetchSource",
+    "reportRecords",
+    "finishAttempt",
 ];
 
 struct Operation {
@@ -170,7 +193,8 @@ both_engines! {
 
     async fn every_route_is_about_an_organisation_or_on_a_list(_app: TestApp) {
         for operation in operations().iter().filter(|o| !o.is_about_an_org()) {
-            let known = OPEN.contains(&operation.id.as_str()) || ONES_OWN.contains(&operation.id.as_str());
+            let lists = [OPEN, ONES_OWN, FOR_ADMINISTRATORS, FOR_RUNNERS];
+            let known = lists.iter().any(|list| list.contains(&operation.id.as_str()));
             assert!(known, "{} is new: say here who may do it, and test it", operation.id);
         }
     }
@@ -184,6 +208,52 @@ both_engines! {
             let response = ask(&other, operation, "acme", "web").await;
             assert_eq!(response.status, 404, "{}: {}", operation.id, response.text());
             assert_eq!(response.problem().kind, "not-found");
+        }
+    }
+
+    async fn only_an_administrator_in_person_does_what_is_about_the_instance(app: TestApp) {
+        let admin = acme(&app).await;
+        let token = admin.token(&[Scope::Admin]).await.secret;
+        let owner = app.person("owner").await;
+        owner.create_org("owned").await;
+        for operation in operations().iter().filter(|o| FOR_ADMINISTRATORS.contains(&o.id.as_str())) {
+            let response = ask(&owner, operation, "", "").await;
+            assert_eq!(response.status, 403, "{}: {}", operation.id, response.text());
+            let request = app.request(operation.method.clone(), &operation.at("", "")).bearer(&token);
+            let response = operation.with_body(request).send().await;
+            assert_eq!(response.status, 403, "{}: {}", operation.id, response.text());
+            let status = ask(&admin, operation, "", "").await.status.as_u16();
+            assert!(matches!(status, 200 | 201 | 404), "{}: {status}", operation.id);
+        }
+    }
+
+    async fn nobody_but_a_runner_does_what_a_runner_does(app: TestApp) {
+        let admin = acme(&app).await;
+        let token = admin.token(&[Scope::Admin]).await.secret;
+        for operation in operations().iter().filter(|o| FOR_RUNNERS.contains(&o.id.as_str())) {
+            let request = app.request(operation.method.clone(), &operation.at("", "")).bearer(&token);
+            let response = operation.with_body(request).send().await;
+            assert_eq!(response.status, 403, "{}: {}", operation.id, response.text());
+            // The session of the one who may do everything else.
+            let status = ask(&admin, operation, "", "").await.status.as_u16();
+            assert!(matches!(status, 401 | 403), "{}: {status}", operation.id);
+        }
+    }
+
+    async fn a_runner_gets_nothing_but_work(app: TestApp) {
+        let admin = acme(&app).await;
+        let credential = admin.runner("acme").await.credential;
+        let at_its_own = |o: &&Operation| {
+            !OPEN.contains(&o.id.as_str()) && !FOR_RUNNERS.contains(&o.id.as_str())
+        };
+        for operation in operations().iter().filter(at_its_own) {
+            let request = app.request(operation.method.clone(), &operation.at("acme", "web"));
+            let real = operation.with_body(request.bearer(&credential)).send().await;
+            let status = real.status.as_u16();
+            assert!(matches!(status, 401 | 403 | 404), "{}: {status} {}", operation.id, real.text());
+            let request = app.request(operation.method.clone(), &operation.at("none", "none"));
+            let absent = operation.with_body(request.bearer(&credential)).send().await;
+            assert_eq!(visible(&real), visible(&absent), "{}", operation.id);
         }
     }
 

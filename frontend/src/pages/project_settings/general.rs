@@ -23,6 +23,7 @@ pub fn General(project: Project) -> impl IntoView {
     let [timeout, memory, cpus, disk] =
         [settings.timeout_minutes, settings.memory_mib, settings.cpus, settings.disk_mib]
             .map(|n| RwSignal::new(n.to_string()));
+    let label = RwSignal::new(settings.runner_label.clone());
     let submit = Submit::new();
     let path = api_path(&project);
     let send = move || {
@@ -49,6 +50,7 @@ pub fn General(project: Project) -> impl IntoView {
                 memory_mib,
                 cpus,
                 disk_mib,
+                runner_label: label.get_untracked().trim().to_owned(),
                 ..settings.clone()
             }),
         };
@@ -80,6 +82,15 @@ pub fn General(project: Project) -> impl IntoView {
                     mono=true
                     hint="What a clone checks out."
                     error=submit.field("default_branch")
+                />
+                <Field
+                    label="Runner label"
+                    name="runner_label"
+                    value=label
+                    required=false
+                    mono=true
+                    hint="Jobs go only to runners with this label. Empty: to any runner, and to the server itself."
+                    error=submit.field("runner_label")
                 />
                 <fieldset class="field-group">
                     <legend>"A job’s machine"</legend>

@@ -6,7 +6,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    disk::DiskFull,
     executor::{ControlError, ControlPlane, Lease},
     telemetry::Record,
 };
@@ -25,8 +24,8 @@ pub(super) enum ReportError {
     #[error("the lease was lost")]
     Lost,
     /// There is no room for the log. No line of it is left to be sent.
-    #[error(transparent)]
-    NoRoom(#[from] DiskFull),
+    #[error("{0}")]
+    NoRoom(String),
     /// It went on for too long.
     #[error("it could not be stored for {} s: {why}", PATIENCE.as_secs())]
     GaveUp {
@@ -94,7 +93,7 @@ where
         let why = match timeout(TRY, action()).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(ControlError::LeaseLost(_))) => return Err(ReportError::Lost),
-            Ok(Err(ControlError::NoRoom(full))) => return Err(full.into()),
+            Ok(Err(ControlError::NoRoom(full))) => return Err(ReportError::NoRoom(full)),
             Ok(Err(error)) => format!("{:#}", anyhow::Error::from(error)),
             Err(_) => "no answer".to_owned(),
         };

@@ -204,7 +204,7 @@ async fn source(context: &Context, assignment: &Assignment) -> Result<PackStream
 fn source_error(error: ControlError) -> JobError {
     match error {
         ControlError::LeaseLost(_) => JobError::Report(ReportError::Lost),
-        ControlError::NoRoom(full) => JobError::Source(full.to_string()),
+        ControlError::NoRoom(full) => JobError::Source(full),
         ControlError::Source(words) => JobError::Source(words),
         ControlError::Unavailable(cause) => JobError::Source(format!("cannot read the source: {cause:#}")),
     }

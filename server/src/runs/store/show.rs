@@ -200,6 +200,11 @@ fn attempt_of_row(row: &Row, stages: Vec<StageSummary>) -> Result<Attempt, DbErr
         queued_at: row.get("queued_at")?,
         started_at: row.get("started_at")?,
         finished_at: row.get("finished_at")?,
+        // An executor in a server has no id, and a name for the log only.
+        runner: match row.get::<Option<devenv_cloud_api::ids::RunnerId>>("runner_id")? {
+            Some(_) => row.get("runner")?,
+            None => None,
+        },
         stages,
         annotations,
     })

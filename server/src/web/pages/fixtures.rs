@@ -422,6 +422,13 @@ pub(super) fn api() -> Router {
             }),
         )
         .route(
+            "/projects",
+            get(|headers: HeaderMap| async move {
+                let cookie = headers.get(header::COOKIE).and_then(|c| c.to_str().ok()).unwrap_or_default();
+                page(if cookie.contains("nothing") { Vec::new() } else { projects("acme") })
+            }),
+        )
+        .route(
             "/orgs/{org}",
             get(|Path(slug): Path<String>| async move {
                 match slug.as_str() {
@@ -446,6 +453,7 @@ pub(super) fn api() -> Router {
                 ])
             }),
         )
+        .route("/orgs/{org}/runners", get(|Path(org): Path<String>| async move { page(runners(&org)) }))
         .route("/orgs/{org}/projects", get(|Path(org): Path<String>| async move { page(projects(&org)) }))
         .route(
             "/orgs/{org}/projects/{project}",
@@ -540,6 +548,34 @@ pub(super) fn api() -> Router {
         )
         .fallback(|| async { not_found() });
     Router::new().nest(PREFIX, routes)
+}
+
+fn runners(org: &str) -> Vec<Value> {
+    if org != "acme" {
+        return Vec::new();
+    }
+    let runner = |n: u32, name: &str, state: &str| {
+        json!({
+            "id": id(n), "name": name, "scope": "org", "state": state, "labels": [], "platforms": ["x86_64-linux"],
+            "slots": 1, "version": "0.1.0", "created_at": ago(9_000), "last_seen_at": ago(3), "jobs": [],
+            "can_manage": true,
+        })
+    };
+    let mut busy = runner(301, "builder-1", "online");
+    busy["labels"] = json!(["gpu", "big"]);
+    busy["slots"] = json!(4);
+    busy["jobs"] = json!([
+        { "org": "acme", "project": "web", "run": 42, "job": "x86_64-linux", "started_at": ago(30) },
+        { "org": "acme", "project": LONG, "run": 7, "job": "x86_64-linux", "started_at": ago(300) },
+    ]);
+    let mut gone = runner(303, &LONG[..60], "offline");
+    gone["last_seen_at"] = json!(ago(90_000));
+    gone["last_error"] = json!("the runner was lost: no sign of life for 60 s");
+    gone["last_error_at"] = json!(ago(89_000));
+    let mut shared = runner(304, "shared", "online");
+    shared["scope"] = json!("instance");
+    shared["can_manage"] = json!(false);
+    vec![busy, runner(302, "builder-2", "draining"), gone, shared]
 }
 
 fn tokens() -> Vec<Value> {

@@ -5,6 +5,7 @@ mod database;
 pub mod git;
 mod http;
 pub mod people;
+pub mod runners;
 pub mod work;
 
 pub use app::TestApp;

@@ -93,6 +93,11 @@ impl TestApp {
 }
 
 impl Browser {
+    /// The application that it visits.
+    pub fn app(&self) -> TestApp {
+        self.app.clone()
+    }
+
     pub fn request(&self, method: Method, path: &str) -> Request {
         let request = self.app.request(method, path).header("sec-fetch-site", "same-origin");
         let request = request.header("user-agent", "Testfox/1.0");

@@ -95,7 +95,7 @@ pub fn capacity() -> Capacity {
 
 /// Claims what is in the queue, if anything is.
 pub async fn claim(app: &TestApp) -> Option<Assignment> {
-    queue::claim_once(app, &capacity()).await.expect("claim")
+    queue::claim_once(app, queue::Claimant::Embedded(&capacity())).await.expect("claim")
 }
 
 pub async fn finish(app: &TestApp, lease: &Lease, state: State) {
