@@ -53,6 +53,16 @@ export interface Run {
   jobs: Job[];
 }
 
+export interface Span {
+  name: string;
+  stage?: string;
+  attributes: Record<string, string>;
+}
+
+export interface Trace {
+  spans: Span[];
+}
+
 export interface LogLine {
   number: number;
   span: string;
@@ -221,6 +231,11 @@ export class ProjectApi {
     }
     const said = lines.slice(-20).map((line) => line.text);
     throw new Error(`the job ended without a line like ${pattern}; it said:\n${said.join("\n")}`);
+  }
+
+  async trace(number: number): Promise<Trace> {
+    const job = await this.job(number);
+    return this.api.get(`${this.path}/runs/${number}/jobs/${job.name}/trace`);
   }
 
   async log(number: number, query = ""): Promise<LogWindow> {

@@ -29,8 +29,9 @@ test("kill -9 of the server during a job: no line is lost, and the job is run ag
   const person = await server.setUp();
   const workspace = await createWorkspace(person);
   const { number, lines } = await interruptible(workspace);
-  expect(server.machines()).toHaveLength(1);
+  // The job's, and those that are made ready for the next.
   const machines = server.machines();
+  expect(machines).not.toHaveLength(0);
 
   // A second push waits in the queue; it must survive as well.
   workspace.git.write({ "devenv.nix": `{ tasks."it:waits".exec = "echo waited"; }` });
@@ -57,9 +58,10 @@ test("kill -9 of QEMU during a job: an error, and one more attempt by itself", a
   const server = await startServer();
   const workspace = await createWorkspace(await server.setUp());
   const { number } = await interruptible(workspace);
-  const [machine] = server.machines();
-  if (machine === undefined) throw new Error("there is no machine to kill");
-  process.kill(machine, "SIGKILL");
+  // Whichever is the job's: those that wait for the next die as well.
+  const machines = server.machines();
+  expect(machines).not.toHaveLength(0);
+  for (const machine of machines) process.kill(machine, "SIGKILL");
   const run = await workspace.ended(number);
   const [first, second] = run.jobs[0]?.attempts ?? [];
   expect(first?.state).toBe("error");

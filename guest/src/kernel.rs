@@ -13,6 +13,7 @@ use rustix::{
     fs::{Mode, OFlags},
     ioctl::{self, NoArg, Opcode, Setter},
     process::{Gid, Uid},
+    thread::UnshareFlags,
 };
 
 use crate::world::User;
@@ -49,6 +50,13 @@ pub(crate) fn isolate(command: &mut Command, procs: Option<File>, user: Option<U
     // SAFETY: between fork and exec only system calls are made: nothing is
     // allocated, no lock is taken.
     unsafe { command.pre_exec(enter) };
+}
+
+/// Gives this process a list of mounts of its own. It must have one thread.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: the table of open files stays shared, which is what could surprise.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+    Ok(())
 }
 
 /// `struct rand_pool_info` of linux/random.h, with room for 32 bytes.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        [word, rounds] if word == boot::WARM_UP => boot::warm_up(rounds),
         _ => {
             eprintln!(
                 "This is PID 1 of a devenv-cloud machine; `devenv-cloud image build` puts it into an image."

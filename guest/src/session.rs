@@ -1,5 +1,6 @@
-//! The guest's side of the [`crate::protocol`]: greets, is prepared, receives
-//! the one job, does it, says how it ended, and waits until the host has it all.
+//! The guest's side of the [`crate::protocol`]: answers the host's greeting, is
+//! prepared, receives the one job, does it, says how it ended, and waits until
+//! the host has it all. Before that it may be warmed up.
 
 use std::{
     io::{self, Read, Write},
@@ -44,6 +45,21 @@ pub enum SessionError {
     Unacknowledged,
 }
 
+/// What a session lives in, before its job and with it.
+pub trait Surroundings {
+    /// Does what jobs do, `rounds` times, and leaves nothing of it behind.
+    ///
+    /// # Errors
+    /// Why not, in words; nothing depends on it.
+    fn warm(&mut self, rounds: u8) -> Result<(), String>;
+
+    /// Makes the machine one of its own, and gives the world of its job.
+    ///
+    /// # Errors
+    /// Without it there can be no job.
+    fn prepare(self, values: &Prepare) -> io::Result<World>;
+}
+
 /// Speaks with the host until the job is done and acknowledged. When this
 /// returns, whichever way, there is nothing left to do but to power off.
 ///
@@ -52,19 +68,28 @@ pub enum SessionError {
 pub fn run<R, W>(
     mut reader: R,
     mut writer: W,
-    world: World,
-    prepare: impl FnOnce(&Prepare) -> io::Result<()>,
+    mut surroundings: impl Surroundings,
 ) -> Result<(), SessionError>
 where
     R: Read + Send + 'static,
     W: Write + Send + 'static,
 {
-    write_hello(&mut writer)?;
-    read_hello(&mut reader)?;
-    match read_message(&mut reader)? {
-        HostMessage::Prepare(values) => prepare(&values).map_err(SessionError::Prepare)?,
-        other => return Err(SessionError::OutOfOrder(name(&other))),
-    }
+    let world = loop {
+        let greeting = read_hello(&mut reader);
+        // Also to a host of another version: it wants to know which one we are.
+        write_hello(&mut writer)?;
+        greeting?;
+        match read_message(&mut reader)? {
+            HostMessage::Warm { rounds } => {
+                let problem = surroundings.warm(rounds).err();
+                write_message(&mut writer, &GuestMessage::Warmed { problem })?;
+            }
+            HostMessage::Prepare(values) => {
+                break surroundings.prepare(&values).map_err(SessionError::Prepare)?;
+            }
+            other => return Err(SessionError::OutOfOrder(name(&other))),
+        }
+    };
     write_message(&mut writer, &GuestMessage::Ready)?;
     let job = match read_message(&mut reader)? {
         HostMessage::Job(job) => *job,
@@ -146,6 +171,7 @@ fn listen(mut reader: impl Read, context: &Context, source: mpsc::SyncSender<Vec
 
 fn name(message: &HostMessage) -> &'static str {
     match message {
+        HostMessage::Warm { .. } => "Warm",
         HostMessage::Prepare(_) => "Prepare",
         HostMessage::Job(_) => "Job",
         HostMessage::Source(_) => "Source",

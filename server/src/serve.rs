@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use devenv_cloud_api::orgs::ProjectSettings;
 use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::{
     db::Db,
     executor::{
         Executor, ExecutorSettings,
-        machine::{MachineSettings, QemuMachines},
+        machine::{MachineSettings, MachineSpec, QemuMachines},
     },
     identity::{self, Identity},
     metrics::Metrics,
@@ -94,12 +95,24 @@ async fn execute(app: App) {
         state: app.config.server.state_dir.clone(),
         qemu: config.qemu.clone(),
         accelerator: config.accelerator.clone(),
+        templates: config.templates,
+        pool: config.pool_size(),
     });
     let settings = ExecutorSettings { slots: config.slots, drain: DRAIN };
     let control = Arc::new(LocalControlPlane::new(app.clone()));
     let (clock, random) = (app.clock.clone(), app.random.clone());
-    let executor = Executor::new(settings, control, Arc::new(machines.await), clock, random);
+    let machines = machines.await;
+    machines.expect(&usual_machine()).await;
+    let machines = Arc::new(machines);
+    let executor = Executor::new(settings, control, machines.clone(), clock, random);
     executor.run(app.shutdown.clone()).await;
+    machines.stop().await;
+}
+
+/// The machine of a project whose settings nobody has changed.
+fn usual_machine() -> MachineSpec {
+    let ProjectSettings { cpus, memory_mib, disk_mib, .. } = ProjectSettings::default();
+    MachineSpec { cpus, memory_mib, disk_mib, console: false }
 }
 
 /// Puts the application together.

@@ -22,7 +22,8 @@ pub(crate) fn run(layout: &Layout, once: bool, port: u16) -> Result<()> {
     build::image(layout, &built)?;
 
     let state = layout.root.join(".devenv-cloud");
-    let mut instance = step("start devenv-cloud serve", || Instance::start(layout, &built, &state, port))?;
+    let mut instance =
+        step("start devenv-cloud serve", || Instance::start(layout, &built, &state, port, &[]))?;
     let credentials = instance.credentials()?;
     let project = instance.project(&credentials, "hello")?;
 

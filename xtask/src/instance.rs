@@ -17,6 +17,7 @@ use devenv_cloud_api::{
     orgs::{CreateOrg, CreateProject, Org, Project},
     permissions::Scope,
     runs::{Run, RunSummary},
+    trace::Trace,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -53,8 +54,14 @@ pub(crate) struct Credentials {
 }
 
 impl Instance {
-    /// Starts the server and waits until it is ready.
-    pub(crate) fn start(layout: &Layout, built: &Built, state: &Path, port: u16) -> Result<Self> {
+    /// Starts the server, with settings on top of the usual, and waits until it is ready.
+    pub(crate) fn start(
+        layout: &Layout,
+        built: &Built,
+        state: &Path,
+        port: u16,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         fs::create_dir_all(state).with_context(|| format!("cannot create {}", state.display()))?;
         let base_url = format!("http://localhost:{port}");
         let log = File::create(log_file(state))?;
@@ -70,6 +77,7 @@ impl Instance {
             .env("DEVENV_CLOUD_SERVER_STATE_DIR", state)
             .env("DEVENV_CLOUD_SERVER_METRICS_LISTEN", "")
             .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", layout.images())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -206,6 +214,18 @@ impl Instance {
             .find(|run| run.commit.sha == commit)
             .with_context(|| format!("the push of {commit} made no run"))?;
         client.get(&format!("{path}/{}", run.number))
+    }
+
+    /// Where it keeps what it keeps.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The trace of a run's only job.
+    pub(crate) fn trace_of(&self, credentials: &Credentials, run: &Run) -> Result<Trace> {
+        let job = run.jobs.first().context("the run has no job")?;
+        let run = format!("/orgs/{}/projects/{}/runs/{}", run.org, run.project, run.summary.number);
+        self.client.with_token(&credentials.token).get(&format!("{run}/jobs/{}/trace", job.name))
     }
 
     /// Waits until a run has ended.

@@ -74,14 +74,7 @@ enum Command {
 #[derive(Subcommand)]
 enum Bench {
     /// From an accepted push to the start of the evaluation and the end of the run.
-    Push {
-        /// How many pushes, one after another.
-        #[arg(long, default_value_t = 20)]
-        count: u32,
-        /// Print JSON in place of the table.
-        #[arg(long)]
-        json: bool,
-    },
+    Push(bench::Push),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +103,6 @@ fn run() -> Result<()> {
         }
         Command::Test { only, playwright } => test::run(&layout, &only, &playwright),
         Command::Demo { once, port } => demo::run(&layout, once, port),
-        Command::Bench { what: Bench::Push { count, json } } => bench::push(&layout, count, json),
+        Command::Bench { what: Bench::Push(what) } => bench::push(&layout, &what),
     }
 }

@@ -3,12 +3,17 @@
 //!
 //! The session ([`crate::session`]) is a process of its own, so that PID 1 stays
 //! a loop that cannot fail: whichever way the session ends, the machine is
-//! turned off. `README.md` has the contract with whoever boots the machine.
+//! turned off. It also enters the machine's root file system, when it is told
+//! that the machine is one of its own; PID 1 stays in the initial RAM disk.
+//! `README.md` has the contract with whoever boots the machine.
 
 mod modules;
 mod mounts;
 mod port;
 mod users;
+mod warm;
+
+pub use warm::warm_up;
 
 use std::{
     fmt::Display,
@@ -28,16 +33,19 @@ use rustix::{
     time::{ClockId, Timespec},
 };
 
+use self::mounts::{Settings, Upper};
 use crate::{
     cgroup::Cgroups,
     kernel,
     protocol::{HOST_NAME, Prepare},
-    session,
+    session::{self, Surroundings},
     world::World,
 };
 
 /// The argument that makes the binary a session instead of PID 1.
 pub const SESSION: &str = "session";
+/// The argument that makes the binary do what jobs do, for nobody.
+pub const WARM_UP: &str = "warm-up";
 
 /// Why the machine did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +79,11 @@ pub fn init() -> ! {
 }
 
 fn boot_and_wait() -> Result<(), BootError> {
-    let settings = mounts::early()?;
+    mounts::early()?;
     modules::load(Path::new("/mod"))?;
-    mounts::enter_root(&settings)?;
-    mounts::late()?;
+    mounts::find_disks(&Settings::read()?)?;
     rustix::system::sethostname(HOST_NAME.as_bytes()).trying("set the host name")?;
     loopback()?;
-    users::prepare(Path::new("/"))?;
     // Inherited by everything: no program can give anybody more rights.
     rustix::thread::set_no_new_privs(true).trying("give up the right to gain privileges")?;
     let port = port::find()?;
@@ -112,25 +118,45 @@ pub fn session(port: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // The job is bounded by its control group; should memory run out all the
     // same, somebody must be left to say so.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
-    let cgroups = match Cgroups::create(Path::new("/sys/fs/cgroup")) {
-        Ok(cgroups) => cgroups,
-        Err(error) => return Err(format!("cannot make control groups: {error}").into()),
-    };
     let (reader, writer) = port::open(port)?;
-    session::run(reader, writer, World::machine(Some(cgroups)), prepare)?;
+    session::run(reader, writer, Bare)?;
     Ok(())
 }
 
-/// Makes the machine one of its own.
-fn prepare(values: &Prepare) -> io::Result<()> {
-    let nanoseconds = 1_000_000_000;
-    let time = Timespec {
-        tv_sec: i64::try_from(values.time_ns / nanoseconds).unwrap_or(0),
-        tv_nsec: i64::try_from(values.time_ns % nanoseconds).unwrap_or(0),
-    };
-    rustix::time::clock_settime(ClockId::Realtime, time)?;
-    kernel::reseed(File::options().write(true).open("/dev/urandom")?, values.entropy)?;
-    fs::write("/etc/machine-id", format!("{}\n", values.machine_id))
+/// A machine that is nobody's yet.
+struct Bare;
+
+impl Surroundings for Bare {
+    fn warm(&mut self, rounds: u8) -> Result<(), String> {
+        warm::in_a_process(rounds)
+    }
+
+    fn prepare(self, values: &Prepare) -> io::Result<World> {
+        // Before anything else happens: a restored machine has the random
+        // numbers and the time of all others of its kind.
+        kernel::reseed(File::options().write(true).open("/dev/urandom")?, values.entropy)?;
+        let nanoseconds = 1_000_000_000;
+        let time = Timespec {
+            tv_sec: i64::try_from(values.time_ns / nanoseconds).unwrap_or(0),
+            tv_nsec: i64::try_from(values.time_ns % nanoseconds).unwrap_or(0),
+        };
+        rustix::time::clock_settime(ClockId::Realtime, time)?;
+        let id: String = values.machine_id.chars().take(8).collect();
+        let host_name = format!("{HOST_NAME}-{id}");
+        rustix::system::sethostname(host_name.as_bytes())?;
+        enter(Upper::Disk, &host_name).map_err(io::Error::other)?;
+        fs::write("/etc/machine-id", format!("{}\n", values.machine_id))?;
+        let cgroups = Cgroups::create(Path::new("/sys/fs/cgroup"))
+            .map_err(|error| io::Error::other(format!("cannot make control groups: {error}")))?;
+        Ok(World::machine(Some(cgroups)))
+    }
+}
+
+/// Enters the root file system and furnishes it.
+fn enter(upper: Upper, host_name: &str) -> Result<(), BootError> {
+    mounts::enter_root(&Settings::read()?, upper)?;
+    mounts::late()?;
+    users::prepare(Path::new("/"), host_name)
 }
 
 fn loopback() -> Result<(), BootError> {

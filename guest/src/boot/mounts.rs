@@ -1,5 +1,9 @@
 //! File systems: the shared, read-only image below, the machine's own scratch
 //! disk above, both together the root.
+//!
+//! The image is mounted when the machine boots, the rest only when it becomes
+//! one of its own: a machine that is frozen before and restored many times finds
+//! another disk each time.
 
 use std::{
     ffi::{CStr, CString},
@@ -16,9 +20,10 @@ use rustix::{
 };
 
 use super::{BootError, Trying};
+use crate::kernel;
 
 /// What the kernel's command line says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     /// The disk with the image.
     root: Option<String>,
@@ -27,6 +32,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    pub(super) fn read() -> Result<Self, BootError> {
+        let command_line = fs::read_to_string("/proc/cmdline").trying("read the kernel's command line")?;
+        Ok(Self::parse(&command_line))
+    }
+
     fn parse(command_line: &str) -> Self {
         let value = |key: &str| {
             command_line.split_whitespace().find_map(|word| word.strip_prefix(key)).map(str::to_owned)
@@ -40,24 +50,37 @@ const SECURE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 /// How long a disk may take to appear.
 const DISK: Duration = Duration::from_secs(10);
 
-/// What the rest of the boot needs.
-pub(super) fn early() -> Result<Settings, BootError> {
-    attach("proc", "/proc", "proc", SECURE | MountFlags::NOEXEC, None)?;
-    attach("sysfs", "/sys", "sysfs", SECURE | MountFlags::NOEXEC, None)?;
-    attach("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID, None)?;
-    let command_line = fs::read_to_string("/proc/cmdline").trying("read the kernel's command line")?;
-    Ok(Settings::parse(&command_line))
+/// Where what is written goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upper {
+    /// The scratch disk, if the machine has one.
+    Disk,
+    /// Memory: for what is not to stay.
+    Memory,
 }
 
-/// Mounts the image and the scratch disk, and makes both together the root.
-pub(super) fn enter_root(settings: &Settings) -> Result<(), BootError> {
+/// What the rest of the boot needs.
+pub(super) fn early() -> Result<(), BootError> {
+    attach("proc", "/proc", "proc", SECURE | MountFlags::NOEXEC, None)?;
+    attach("sysfs", "/sys", "sysfs", SECURE | MountFlags::NOEXEC, None)?;
+    attach("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID, None)
+}
+
+/// Mounts the image, and waits for the scratch disk to be there.
+pub(super) fn find_disks(settings: &Settings) -> Result<(), BootError> {
     let missing = || io::Error::other("the kernel's command line has no dvc.root=");
     let image = settings.root.as_deref().ok_or_else(missing).trying("find the image")?;
     wait_for(image)?;
-    attach(image, "/image", "erofs", MountFlags::RDONLY | MountFlags::NODEV, None)?;
-    match settings.scratch.as_deref() {
+    settings.scratch.as_deref().map_or(Ok(()), wait_for)?;
+    attach(image, "/image", "erofs", MountFlags::RDONLY | MountFlags::NODEV, None)
+}
+
+/// Makes the image and what is written above it the root of this process and its
+/// children. The mounts of others stay as they are.
+pub(super) fn enter_root(settings: &Settings, upper: Upper) -> Result<(), BootError> {
+    kernel::own_mounts().trying("have mounts of its own")?;
+    match settings.scratch.as_deref().filter(|_| upper == Upper::Disk) {
         Some(disk) => {
-            wait_for(disk)?;
             // Nothing has to survive a crash of this machine.
             let options = c"barrier=0,errors=continue";
             attach(disk, "/scratch", "ext4", SECURE | MountFlags::NOATIME, Some(options))?;

@@ -16,15 +16,16 @@ use crate::{
 
 /// Makes sure that there is the user, with a home, a Nix store of its own and a
 /// place for the source.
-pub(super) fn prepare(root: &Path) -> Result<(), BootError> {
+pub(super) fn prepare(root: &Path, host_name: &str) -> Result<(), BootError> {
     let (uid, gid) = (JOB_USER.uid, JOB_USER.gid);
     let home = format!("/home/{USER_NAME}");
     let etc = root.join("etc");
     fs::create_dir_all(&etc).trying("make /etc")?;
     add_line(&etc.join("group"), USER_NAME, &format!("{USER_NAME}:x:{gid}:"))?;
     add_line(&etc.join("passwd"), USER_NAME, &format!("{USER_NAME}:x:{uid}:{gid}:devenv:{home}:/bin/bash"))?;
-    write(&etc.join("hostname"), &format!("{HOST_NAME}\n"))?;
-    write(&etc.join("hosts"), &format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOST_NAME}\n"))?;
+    write(&etc.join("hostname"), &format!("{host_name}\n"))?;
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {host_name} {HOST_NAME}\n");
+    write(&etc.join("hosts"), &hosts)?;
     for folder in [home.as_str(), SOURCE_DIR, "/work"] {
         let folder = root.join(folder.trim_start_matches('/'));
         fs::create_dir_all(&folder)

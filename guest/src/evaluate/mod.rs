@@ -27,8 +27,8 @@ use crate::{
     evaluate::{location::Diagnosis, nix_log::NixLog},
     job::{Context, End},
     lines::LineSplitter,
-    protocol::{Level, Outcome, Stream},
-    recorder::Span,
+    protocol::{Level, Outcome, SpanKind, Stream},
+    recorder::{NewSpan, Span},
 };
 
 /// A way to evaluate a project.
@@ -70,6 +70,9 @@ fn find_program(context: &Context, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// The name of the span from the start of a Nix program to its first word.
+pub const START: &str = "start Nix";
+
 /// What a run of Nix left.
 pub(crate) struct NixEnd {
     pub(crate) ended: Ended,
@@ -81,13 +84,15 @@ pub(crate) struct NixEnd {
 }
 
 /// Runs a Nix command that logs as internal-json; what it does becomes spans and
-/// lines of `span`.
+/// lines of `span`. The time until its first word is a span of its own: until
+/// then the program itself starts.
 pub(crate) fn run_nix(context: &Context, span: &Arc<Span>, launch: &Launch) -> Result<NixEnd, End> {
     /// A configuration of this size is no configuration.
     const STDOUT: usize = 64 << 20;
     /// A line of the log is JSON and must not be cut; one that is longer is lost
     /// as JSON, and shown as it is.
     const LOG_LINE: usize = 4 << 20;
+    let starting = Arc::new(Mutex::new(Some(span.open(NewSpan::new(SpanKind::Evaluation, START)))));
     let running = launch.start(&context.world, &context.canceller).map_err(End::from)?;
     let log = Arc::new(Mutex::new(Some(NixLog::new(&context.world.source))));
     let stdout = Arc::new(Mutex::new((Vec::new(), false)));
@@ -103,9 +108,12 @@ pub(crate) fn run_nix(context: &Context, span: &Arc<Span>, launch: &Launch) -> R
         }
     };
     let take_stderr = {
-        let (log, span) = (log.clone(), span.clone());
+        let (log, span, starting) = (log.clone(), span.clone(), starting.clone());
         let mut splitter = LineSplitter::new(LOG_LINE);
         move |bytes: &[u8]| {
+            if let Some(started) = starting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                started.close(Outcome::Success);
+            }
             let mut guard = log.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(log) = guard.as_mut() else { return };
             let mut line = |line| log.line(&span, line);

@@ -8,7 +8,13 @@ use serde::{Deserialize, Serialize};
 /// From host to guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum HostMessage {
-    /// Makes this machine one of its own. Always first, before any byte of a job.
+    /// Do what jobs do, so that it is quicker the next time, and leave nothing of
+    /// it behind. After the answer the guest waits for a new `Hello`.
+    Warm {
+        /// How many times.
+        rounds: u8,
+    },
+    /// Makes this machine one of its own. Always before any byte of a job.
     Prepare(Prepare),
     /// The one job.
     Job(Box<Job>),
@@ -70,6 +76,11 @@ pub struct Job {
 /// From guest to host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum GuestMessage {
+    /// The machine is warm and waits for a new `Hello`.
+    Warmed {
+        /// Why it could not be warmed up; it works all the same, slower.
+        problem: Option<String>,
+    },
     /// The machine is its own and waits for its job.
     Ready,
     /// What happened, in order. Numbers are consecutive, from 1.

@@ -3,8 +3,13 @@
 //! One byte stream in each direction (a virtio-serial port), cut into frames:
 //! a 32-bit little-endian length and that many bytes of postcard. Each side
 //! first sends a [`Hello`], whose form never changes, so that two versions that
-//! do not understand each other can say so. The guest gets exactly one job and
-//! then powers off; there is no second job and no resumption.
+//! do not understand each other can say so; the guest answers the host's. The
+//! guest gets exactly one job and then powers off; there is no second job and no
+//! resumption.
+//!
+//! Before its job a machine may be warmed up, any number of times, each with a
+//! greeting of its own: a machine that is frozen then and restored later goes on
+//! by waiting for a greeting, which may come from another host process.
 //!
 //! The guest is hostile: everything here is bounded, and [`limits`] says by how
 //! much. The host checks what a type cannot express (that a span was opened
@@ -14,6 +19,8 @@
 //! host                                guest
 //!  Hello ───────────────────────────▶
 //!        ◀─────────────────────────── Hello
+//!  (Warm ───────────────────────────▶
+//!        ◀────────────────────────── Warmed, and again from Hello)
 //!  Prepare (clock, entropy, name) ──▶
 //!        ◀─────────────────────────── Ready
 //!  Job ─────────────────────────────▶
@@ -37,7 +44,7 @@ pub use messages::{
 };
 
 /// The version of everything but [`Hello`]. Changes with every change of a message.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The name of the virtio-serial port.
 pub const PORT_NAME: &str = "devenv-cloud";
@@ -46,7 +53,8 @@ pub const PORT_NAME: &str = "devenv-cloud";
 /// paths in messages are the same in every job.
 pub const SOURCE_DIR: &str = "/work/repo";
 
-/// The host name of every machine, so that `profiles.hostname."devenv-ci"` works.
+/// The host name that evaluations see, so that `profiles.hostname."devenv-ci"`
+/// works. The kernel's own has the machine's id behind it.
 pub const HOST_NAME: &str = "devenv-ci";
 
 /// The user that runs every job.

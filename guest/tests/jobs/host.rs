@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -135,7 +135,7 @@ impl Ground {
         let (host, guest) = UnixStream::pair().unwrap();
         let world = self.world.clone();
         let reader = guest.try_clone().unwrap();
-        let session = thread::spawn(move || session::run(reader, guest, world, |_| Ok(())));
+        let session = thread::spawn(move || session::run(reader, guest, Given(world)));
         write_hello(&host).unwrap();
         read_hello(&host).unwrap();
         write_message(&host, &prepare()).unwrap();
@@ -151,6 +151,19 @@ impl Ground {
 
 pub(crate) fn prepare() -> HostMessage {
     HostMessage::Prepare(Prepare { time_ns: 1, entropy: [7; 32], machine_id: "0".repeat(32) })
+}
+
+/// A world that is there already.
+pub(crate) struct Given(pub(crate) World);
+
+impl session::Surroundings for Given {
+    fn warm(&mut self, rounds: u8) -> Result<(), String> {
+        if rounds == 0 { Err("nothing to do".to_owned()) } else { Ok(()) }
+    }
+
+    fn prepare(self, _: &Prepare) -> io::Result<World> {
+        Ok(self.0)
+    }
 }
 
 /// A guest at work.
@@ -185,7 +198,9 @@ impl Host {
             }
             GuestMessage::Finished(finished) => Some(finished),
             GuestMessage::Alive => None,
-            GuestMessage::Ready => panic!("Ready comes once"),
+            other @ (GuestMessage::Ready | GuestMessage::Warmed { .. }) => {
+                panic!("{other:?} comes before the job")
+            }
         }
     }
 

@@ -7,18 +7,20 @@ use std::{
 };
 
 use devenv_cloud_guest::{
-    protocol::{FrameError, HostMessage, Record, read_hello, write_hello, write_message},
+    protocol::{
+        FrameError, GuestMessage, HostMessage, Record, read_hello, read_message, write_hello, write_message,
+    },
     session::{self, SessionError},
 };
 
-use crate::host::{Ground, commit, prepare};
+use crate::host::{Given, Ground, commit, prepare};
 
 fn speak(talk: impl FnOnce(&UnixStream)) -> SessionError {
     let ground = Ground::new();
     let (host, guest) = UnixStream::pair().unwrap();
     let reader = guest.try_clone().unwrap();
     let world = ground.world.clone();
-    let session = thread::spawn(move || session::run(reader, guest, world, |_| Ok(())));
+    let session = thread::spawn(move || session::run(reader, guest, Given(world)));
     talk(&host);
     let error = session.join().unwrap().unwrap_err();
     drop(host);
@@ -39,6 +41,24 @@ fn a_job_before_the_preparation_is_refused() {
         write_message(host, &HostMessage::SourceEnd).unwrap();
     });
     assert!(matches!(error, SessionError::OutOfOrder("SourceEnd")), "{error}");
+}
+
+#[test]
+fn a_machine_is_warmed_up_as_often_as_one_likes_and_greeted_anew_each_time() {
+    let error = speak(|host| {
+        for (rounds, problem) in [(2, None), (0, Some("nothing to do".to_owned()))] {
+            write_hello(host).unwrap();
+            read_hello(host).unwrap();
+            write_message(host, &HostMessage::Warm { rounds }).unwrap();
+            assert_eq!(read_message::<GuestMessage>(host).unwrap(), GuestMessage::Warmed { problem });
+        }
+        write_hello(host).unwrap();
+        read_hello(host).unwrap();
+        write_message(host, &prepare()).unwrap();
+        assert_eq!(read_message::<GuestMessage>(host).unwrap(), GuestMessage::Ready);
+        write_message(host, &HostMessage::Warm { rounds: 1 }).unwrap();
+    });
+    assert!(matches!(error, SessionError::OutOfOrder("Warm")), "{error}");
 }
 
 #[test]

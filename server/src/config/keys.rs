@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use super::{ConfigError, Givens, Key, Secret, Text};
+use super::{ConfigError, Count, Givens, Key, Secret, Text};
 
 /// How `docs/configuration.md` begins.
 const HEAD: &str = "\
@@ -130,6 +130,12 @@ config! {
         image_dir: PathBuf = "",
         /// `auto`, `kvm` or `tcg` (software emulation, slow).
         accelerator: String = "auto",
+        /// Machines that wait for jobs, ready to go: `auto` (as many as jobs at once) or a
+        /// number. Each needs some 100 MiB of memory.
+        pool: Count = "auto",
+        /// Whether machines are restored from a frozen one, which takes milliseconds, or
+        /// each is booted.
+        templates: bool = "true",
         /// The QEMU program.
         qemu: String = "qemu-system-x86_64",
     }
@@ -203,6 +209,18 @@ impl Config {
         }
         while self.server.base_url.ends_with('/') {
             self.server.base_url.pop();
+        }
+    }
+}
+
+impl Executor {
+    /// How many machines wait for jobs.
+    #[must_use]
+    pub fn pool_size(&self) -> u32 {
+        match self.pool {
+            // One for each job that may come at any moment.
+            Count::Auto => self.slots,
+            Count::Of(count) => count,
         }
     }
 }

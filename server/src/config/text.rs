@@ -57,6 +57,30 @@ impl Text for u32 {
     }
 }
 
+/// A number that the server can choose by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// It chooses.
+    Auto,
+    /// This many.
+    Of(u32),
+}
+
+impl Text for Count {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => text.parse().map(Self::Of).map_err(|_| "it is `auto` or a whole number".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => quoted("auto"),
+            Self::Of(count) => count.to_string(),
+        }
+    }
+}
+
 impl Text for SocketAddr {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "it is an address and a port, like 127.0.0.1:8080 or [::]:8080".to_owned())

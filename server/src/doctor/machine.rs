@@ -153,6 +153,9 @@ pub(super) async fn starts(host: &Host) -> Vec<Finding> {
         state: host.cache.clone(),
         qemu: host.config.executor.qemu.clone(),
         accelerator: host.config.executor.accelerator.clone(),
+        // For one machine, a template is not worth its making.
+        templates: false,
+        pool: 0,
     };
     let began = Instant::now();
     let finding = match Box::pin(start(settings)).await {

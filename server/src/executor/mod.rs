@@ -1,6 +1,7 @@
 //! Executing: machines, the images that they boot, and the host's end of the
 //! channel to the guest. Takes work through [`ControlPlane`] alone.
 
+mod channel;
 pub mod control_plane;
 pub mod image;
 mod job;

@@ -170,6 +170,9 @@ async fn try_run(options: RunOptions, config: &Config) -> anyhow::Result<State> 
             state: cache,
             qemu: config.executor.qemu.clone(),
             accelerator: config.executor.accelerator.clone(),
+            // For one machine, a template is not worth its making.
+            templates: false,
+            pool: 0,
         };
         let console = options.console;
         tokio::spawn(async move {

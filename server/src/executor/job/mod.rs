@@ -6,7 +6,6 @@
 //! ends, its end is decided in one place ([`Ending`]) and is an `error` unless
 //! something said otherwise: nothing is green by default.
 
-mod channel;
 mod check;
 mod lease;
 mod report;

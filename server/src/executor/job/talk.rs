@@ -13,13 +13,15 @@ use tokio::{
 
 use super::{
     Context, GRACE, JobError, SILENCE,
-    channel::{Frames, receive_hello, send, send_hello},
     check::{Checker, Violation},
     report::{ReportError, Reporter},
 };
 use crate::{
     clock::{Clock, Random},
-    executor::{Assignment, ControlError, PackStream},
+    executor::{
+        Assignment, ControlError, PackStream,
+        channel::{Frames, receive_hello, send, send_hello},
+    },
 };
 
 /// What the guest is told besides its job and its source.
@@ -57,6 +59,7 @@ pub(super) async fn prepare(
 
 fn unexpected(message: &GuestMessage) -> JobError {
     let what = match message {
+        GuestMessage::Warmed { .. } => "said that it is warm, which nobody asked for",
         GuestMessage::Ready => "said that it is ready in the middle of a job",
         GuestMessage::Records { .. } => "sent records before it was ready",
         GuestMessage::Finished(_) => "ended its job before it was ready",
@@ -92,7 +95,7 @@ pub(super) async fn hear(
                 orders.send_modify(|order| order.stored = checker.last());
             }
             GuestMessage::Finished(finished) => return Ok(finished),
-            GuestMessage::Ready => return Err(unexpected(&GuestMessage::Ready)),
+            other @ (GuestMessage::Ready | GuestMessage::Warmed { .. }) => return Err(unexpected(&other)),
         }
     }
 }

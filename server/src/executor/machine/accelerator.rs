@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::MetadataExt as _, time::Duration};
 
-use super::{MachineError, qemu};
+use super::{MachineError, host::Host};
 
 /// What executes a machine's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Accelerator {
     }
 
     /// Finds out by trying: that `/dev/kvm` is there says nothing.
-    pub(super) async fn choose(wish: &str, host: &qemu::Host) -> Result<Self, MachineError> {
+    pub(super) async fn choose(wish: &str, host: &Host) -> Result<Self, MachineError> {
         if !matches!(wish, "auto" | "kvm" | "tcg") {
             return Err(MachineError::UnknownAccelerator(wish.to_owned()));
         }
@@ -49,7 +49,7 @@ impl Accelerator {
     }
 
     /// Makes a machine with the processor and ends it.
-    pub(super) async fn try_kvm(host: &qemu::Host) -> Result<Self, String> {
+    pub(super) async fn try_kvm(host: &Host) -> Result<Self, String> {
         let group = std::fs::metadata("/dev/kvm").ok().map(|metadata| metadata.gid()).filter(|&gid| gid != 0);
         let kvm = Self::Kvm { group };
         match tokio::time::timeout(Duration::from_secs(10), host.probe(&kvm)).await {

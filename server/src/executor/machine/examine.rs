@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{MachineError, accelerator::Accelerator, qemu::Host};
+use super::{MachineError, accelerator::Accelerator, host::Host};
 
 /// What was found.
 #[derive(Debug)]

@@ -1,25 +1,32 @@
 //! Machines: one VM for one job, started behind one door.
 //!
 //! [`Machines::machine`] is "get me a machine", and nobody else knows how one
-//! comes to be: today it is booted, it may as well be restored from a template
-//! or taken from a pool. A machine is a byte channel to its PID 1 and a life
+//! comes to be: it waits in a pool, is restored from a template, or is booted. A machine is a byte channel to its PID 1 and a life
 //! that ends; it has no other way in or out. Every file and channel of it is
 //! handed over as an open descriptor, so that QEMU itself opens nothing, and
 //! its disk has no name and goes away with it.
 
 mod accelerator;
+mod command_line;
 mod examine;
+mod host;
+mod parts;
+mod pool;
 mod process;
 mod qemu;
 mod qmp;
 mod scratch;
 mod sweep;
+mod template;
 mod tsc;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{collections::BTreeMap, fmt, io, os::unix::net::UnixStream as StdUnixStream, path::PathBuf};
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
 
 use super::{control_plane::Limits, image::ImageError};
 
@@ -38,6 +45,12 @@ pub struct MachineSpec {
     /// Copy what the kernel says to our standard error. For looking at a
     /// machine that does not come up; it slows the start down.
     pub console: bool,
+}
+
+impl fmt::Display for MachineSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cpu, {} MiB memory, {} MiB disk", self.cpus, self.memory_mib, self.disk_mib)
+    }
 }
 
 impl From<&Limits> for MachineSpec {
@@ -68,8 +81,8 @@ pub struct Machine {
     pub attributes: BTreeMap<String, String>,
 }
 
-impl std::fmt::Debug for Machine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").field("attributes", &self.attributes).finish_non_exhaustive()
     }
 }
@@ -106,8 +119,8 @@ pub enum Exit {
     },
 }
 
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Killed => f.write_str("the machine was stopped"),
             Self::PoweredOff => f.write_str("the machine powered itself off before it reported a result"),
@@ -146,6 +159,9 @@ pub enum MachineError {
     /// QEMU does not do what is expected of it.
     #[error("cannot use QEMU: {0}")]
     Qemu(String),
+    /// A machine could not be frozen or restored.
+    #[error("{0}")]
+    Template(String),
     /// The configuration asks for what this host does not have.
     #[error("executor.accelerator is kvm, but KVM cannot be used here: {0}")]
     NoKvm(String),
@@ -173,5 +189,45 @@ pub enum MachineError {
 impl MachineError {
     fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { what, path: path.into(), source }
+    }
+}
+
+fn check(spec: &MachineSpec) -> Result<(), MachineError> {
+    let refuse = |what: String| Err(MachineError::Spec(what));
+    if !(1..=64).contains(&spec.cpus) {
+        return refuse(format!("{} processors: it must have between 1 and 64", spec.cpus));
+    }
+    if !(256..=1 << 20).contains(&spec.memory_mib) {
+        return refuse(format!(
+            "{} MiB of memory: it must have between 256 and {}",
+            spec.memory_mib,
+            1 << 20
+        ));
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn to_async(stream: StdUnixStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_out_of_bounds_are_refused() {
+        let spec = MachineSpec { cpus: 0, memory_mib: 512, disk_mib: 1024, console: false };
+        assert!(check(&spec).unwrap_err().to_string().contains("0 processors"));
+        assert!(check(&MachineSpec { cpus: 1, memory_mib: 16, ..spec }).is_err());
+        assert!(check(&MachineSpec { cpus: 1, ..spec }).is_ok());
     }
 }

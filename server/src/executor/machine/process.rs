@@ -23,13 +23,49 @@ use rustix::{
     io::FdFlags,
     process::{Gid, Pid, PidfdFlags, Resource, Rlimit, Signal, Uid},
 };
-use tokio::{io::AsyncReadExt as _, net::unix::pipe, sync::oneshot, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::unix::pipe,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 /// Bytes of standard error that are kept: the last ones.
 const WORDS: usize = 4096;
 
 /// A user without rights, who is `nobody` on every Linux.
 const NOBODY: u32 = 65534;
+
+/// Who is alive. Clones count the same.
+#[derive(Clone, Debug)]
+pub(super) struct Census(watch::Sender<usize>);
+
+impl Default for Census {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Census {
+    fn enter(&self) -> Present {
+        self.0.send_modify(|count| *count += 1);
+        Present(self.0.clone())
+    }
+
+    /// Waits until nobody is left.
+    pub(super) async fn nobody(&self) {
+        drop(self.0.subscribe().wait_for(|&count| count == 0).await);
+    }
+}
+
+/// One of those who are alive.
+struct Present(watch::Sender<usize>);
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
 
 /// What to start.
 #[derive(Debug)]
@@ -44,13 +80,17 @@ pub(super) struct Launch {
     pub(super) address_space: u64,
     /// Bytes of a file.
     pub(super) file_size: u64,
+    /// Whether it may only have what nobody else wants of the processors, until
+    /// [`Process::hurry`].
+    pub(super) patient: bool,
     /// A group that it keeps when it gives up root's rights (that of `/dev/kvm`).
     pub(super) group: Option<u32>,
 }
 
 impl Launch {
-    /// Starts it.
-    pub(super) async fn start(self) -> io::Result<Process> {
+    /// Starts it. It is counted for as long as it lives.
+    pub(super) async fn start(self, census: &Census) -> io::Result<Process> {
+        let present = census.enter();
         let (started, start) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("machine".into()).spawn(move || {
@@ -68,21 +108,30 @@ impl Launch {
                 .ok()
                 .and_then(Pid::from_raw)
                 .ok_or_else(|| io::Error::other("a process without an id"))
-                .and_then(|id| Ok(rustix::process::pidfd_open(id, PidfdFlags::empty())?));
+                .and_then(|id| Ok((rustix::process::pidfd_open(id, PidfdFlags::empty())?, id)));
             if handle.is_err() {
                 drop(child.kill());
             }
-            if let Err(Ok((handle, _))) = started.send(handle.map(|handle| (handle, stderr))) {
+            if let Err(Ok((handle, ..))) = started.send(handle.map(|(handle, id)| (handle, id, stderr))) {
                 // Nobody waits for it any more.
                 let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
             }
-            drop(end.send(child.wait()));
+            let status = child.wait();
+            drop(present);
+            drop(end.send(status));
         })?;
         let gone = |_| io::Error::other("the thread of a machine is gone");
-        let (handle, stderr) = start.await.map_err(gone)??;
+        let (handle, id, stderr) = start.await.map_err(gone)??;
         let words = Arc::new(Mutex::new(Vec::new()));
-        let mut process =
-            Process { handle, ended, status: None, collecting: None, killed: false, words: words.clone() };
+        let mut process = Process {
+            handle,
+            id,
+            ended,
+            status: None,
+            collecting: None,
+            killed: false,
+            words: words.clone(),
+        };
         if let Some(stderr) = stderr {
             let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
             process.collecting = Some(tokio::spawn(collect(stderr, words)));
@@ -91,10 +140,14 @@ impl Launch {
     }
 }
 
+/// The least of all priorities.
+const PATIENT: i32 = 19;
+
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
     handle: OwnedFd,
+    id: Pid,
     ended: oneshot::Receiver<io::Result<ExitStatus>>,
     status: Option<ExitStatus>,
     collecting: Option<JoinHandle<()>>,
@@ -119,6 +172,13 @@ impl Process {
     /// Kills it at once.
     pub(super) fn kill(&mut self) {
         self.killed |= rustix::process::pidfd_send_signal(&self.handle, Signal::KILL).is_ok();
+    }
+
+    /// Lets it have its share of the processors. It leads its own group, so that
+    /// all of its threads are meant.
+    pub(super) fn hurry(&self) {
+        // Only root may; and only root made it patient.
+        let _ = rustix::process::setpriority_pgrp(Some(self.id), 0);
     }
 
     /// Waits for its end.
@@ -185,6 +245,8 @@ impl Launch {
         ];
         let drop_rights = rustix::process::geteuid().is_root();
         let group = self.group;
+        // Who is not root could not take it back.
+        let patient = self.patient && drop_rights;
         let parent = rustix::process::getpid();
         let prepare = move || {
             for &fd in &descriptors {
@@ -195,6 +257,9 @@ impl Launch {
             for (resource, limit) in limits {
                 let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
                 rustix::process::setrlimit(resource, limit)?;
+            }
+            if patient {
+                rustix::process::setpriority_process(None, PATIENT)?;
             }
             if drop_rights {
                 let (user, own_group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
@@ -231,13 +296,15 @@ mod tests {
             descriptors: Vec::new(),
             address_space: 1 << 30,
             file_size: 1 << 20,
+            patient: false,
             group: None,
         }
     }
 
     #[tokio::test]
     async fn an_end_is_told_with_its_last_words() {
-        let mut process = shell("echo first; echo last words >&2; exit 7").start().await.unwrap();
+        let mut process =
+            shell("echo first; echo last words >&2; exit 7").start(&Census::default()).await.unwrap();
         let ended = process.ended().await.unwrap();
         assert_eq!((ended.status, ended.signal, ended.killed), (Some(7), None, false));
         assert_eq!(ended.words, "last words");
@@ -245,14 +312,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_kill_is_told_from_a_death() {
-        let mut ours = shell("exec sleep 1000").start().await.unwrap();
+        let mut ours = shell("exec sleep 1000").start(&Census::default()).await.unwrap();
         ours.kill();
         let ended = ours.ended().await.unwrap();
         assert_eq!((ended.signal, ended.killed), (Some(9), true));
 
-        let mut theirs = shell("kill -9 $$").start().await.unwrap();
+        let mut theirs = shell("kill -9 $$").start(&Census::default()).await.unwrap();
         let ended = theirs.ended().await.unwrap();
         assert_eq!((ended.signal, ended.killed), (Some(9), false));
+    }
+
+    #[tokio::test]
+    async fn a_stop_can_wait_for_all_to_be_gone() {
+        let census = Census::default();
+        let process = shell("exec sleep 1000").start(&census).await.unwrap();
+        let mut nobody = Box::pin(census.nobody());
+        assert!(futures::poll!(nobody.as_mut()).is_pending());
+        drop(process);
+        nobody.await;
     }
 
     #[tokio::test]
@@ -263,7 +340,7 @@ mod tests {
         // Debian's `sh` knows descriptors below ten only.
         let mut launch = Launch { program: "/bin/bash".into(), ..shell(&script) };
         launch.descriptors.push(theirs);
-        let mut process = launch.start().await.unwrap();
+        let mut process = launch.start(&Census::default()).await.unwrap();
         assert_eq!(process.ended().await.unwrap().status, Some(0));
         let mut said = String::new();
         io::Read::read_to_string(&mut &ours, &mut said).unwrap();

@@ -6,7 +6,7 @@ use devenv_cloud_guest::protocol::{
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Says which version of the protocol we speak.
-pub(super) async fn send_hello(channel: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
+pub(crate) async fn send_hello(channel: &mut (impl AsyncWrite + Unpin)) -> Result<(), FrameError> {
     let mut hello = Vec::new();
     write_hello(&mut hello)?;
     channel.write_all(&hello).await?;
@@ -14,7 +14,7 @@ pub(super) async fn send_hello(channel: &mut (impl AsyncWrite + Unpin)) -> Resul
 }
 
 /// Reads which version the guest speaks; any but ours ([`VERSION`]) is refused.
-pub(super) async fn receive_hello(channel: &mut (impl AsyncRead + Unpin)) -> Result<(), FrameError> {
+pub(crate) async fn receive_hello(channel: &mut (impl AsyncRead + Unpin)) -> Result<(), FrameError> {
     let mut hello = [0; 8];
     channel.read_exact(&mut hello).await?;
     let hello = parse_hello(hello)?;
@@ -23,7 +23,7 @@ pub(super) async fn receive_hello(channel: &mut (impl AsyncRead + Unpin)) -> Res
 }
 
 /// Writes one message.
-pub(super) async fn send(
+pub(crate) async fn send(
     channel: &mut (impl AsyncWrite + Unpin),
     message: &HostMessage,
 ) -> Result<(), FrameError> {
@@ -35,18 +35,18 @@ pub(super) async fn send(
 /// Reads messages. Keeps its buffer, so that a job of a million lines does not
 /// allocate a frame for each.
 #[derive(Debug)]
-pub(super) struct Frames<R> {
+pub(crate) struct Frames<R> {
     channel: R,
     buffer: Vec<u8>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub(super) const fn new(channel: R) -> Self {
+    pub(crate) const fn new(channel: R) -> Self {
         Self { channel, buffer: Vec::new() }
     }
 
     /// Reads one message. Not to be called again after it was given up half-way.
-    pub(super) async fn receive(&mut self) -> Result<GuestMessage, FrameError> {
+    pub(crate) async fn receive(&mut self) -> Result<GuestMessage, FrameError> {
         let mut length = [0; 4];
         self.channel.read_exact(&mut length).await?;
         // The length is checked before anything is allocated for it.

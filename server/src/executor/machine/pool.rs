@@ -1,0 +1,231 @@
+//! Templates and machines that wait for jobs.
+//!
+//! One loop brings what there is nearer to what there should be, one step at a
+//! time: a template for the size that was asked for last, then machines that are
+//! restored from it, warmed up and stopped. Whoever needs a machine never waits
+//! for this loop; what it has not made yet is restored or booted on the spot.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    MachineError,
+    parts::{Key, Parts, Running},
+    template::{Template, warm},
+};
+use crate::executor::image::Image;
+
+/// Sizes that have a template at the same time.
+const TEMPLATES: usize = 4;
+/// How often a template is tried before its machines are booted for good.
+const TRIES: u32 = 3;
+/// The pause after a failure, times the number of failures.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How often a machine that waits for its job warms up: emulated programs are
+/// translated on the first round and quick on the second.
+const ROUNDS: u8 = 2;
+
+/// What is ready.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    /// Machines that should wait for jobs.
+    size: usize,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The one that was asked for last comes first.
+    sizes: VecDeque<Size>,
+    waiting: Vec<(Key, Running)>,
+    filling: Option<AbortOnDropHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Size {
+    key: Key,
+    image: Image,
+    template: Option<Arc<Template>>,
+    failures: u32,
+}
+
+/// What there is for a job.
+pub(super) enum Found {
+    /// A machine that waits. It must be told to go on.
+    Waiting(Running),
+    /// A template.
+    Template(Arc<Template>),
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Pool {
+    pub(super) fn new(size: usize) -> Arc<Self> {
+        Arc::new(Self { size, ..Self::default() })
+    }
+
+    /// Fills it until it is emptied, or nobody is left who could ask.
+    pub(super) fn fill(self: &Arc<Self>, parts: Weak<Parts>) {
+        let filling = tokio::spawn(fill(Arc::downgrade(self), parts));
+        self.state().filling = Some(AbortOnDropHandle::new(filling));
+    }
+
+    /// Ends what waits and what is being made, and makes nothing any more.
+    pub(super) async fn empty(&self) {
+        let filling = self.state().filling.take();
+        if let Some(filling) = filling {
+            filling.abort();
+            drop(filling.await);
+        }
+        let mut state = self.state();
+        state.waiting.clear();
+        state.sizes.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that machines of this kind are wanted.
+    pub(super) fn want(&self, key: &Key, image: &Image) {
+        self.state().want(key, image);
+        self.changed.notify_one();
+    }
+
+    /// The best that there is for a job.
+    pub(super) fn take(&self, key: &Key, image: &Image) -> Found {
+        let mut state = self.state();
+        state.want(key, image);
+        let found = match state.waiting.iter().position(|(waiting, _)| waiting == key) {
+            Some(index) => Found::Waiting(state.waiting.swap_remove(index).1),
+            None => match state.sizes.front().and_then(|size| size.template.clone()) {
+                Some(template) => Found::Template(template),
+                None => Found::Nothing,
+            },
+        };
+        self.changed.notify_one();
+        found
+    }
+
+    /// Machines restored from this did not work: nobody shall get another.
+    pub(super) fn discard(&self, key: &Key) {
+        let mut state = self.state();
+        state.waiting.retain(|(waiting, _)| waiting != key);
+        if let Some(size) = state.sizes.iter_mut().find(|size| size.key == *key) {
+            size.template = None;
+            size.failures += 1;
+        }
+    }
+
+    /// What to do next, if there is anything to do.
+    fn next(&self) -> Option<Step> {
+        let mut state = self.state();
+        let (key, image, template, failures) = match state.sizes.front() {
+            Some(size) => (size.key.clone(), size.image.clone(), size.template.clone(), size.failures),
+            None => return None,
+        };
+        match template {
+            _ if failures >= TRIES => None,
+            None => Some(Step::Template(Box::new((key, image)))),
+            Some(template) => {
+                // Of sizes that nobody asks for any more none has to wait.
+                let others = state.waiting.iter().position(|(waiting, _)| *waiting != key);
+                if state.waiting.len() < self.size {
+                    Some(Step::Machine(template))
+                } else if let Some(index) = others {
+                    drop(state.waiting.swap_remove(index));
+                    Some(Step::Machine(template))
+                } else {
+                    None
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn want(&mut self, key: &Key, image: &Image) {
+        let known = self.sizes.iter().position(|size| size.key == *key);
+        let size = known.and_then(|index| self.sizes.remove(index)).unwrap_or_else(|| Size {
+            key: key.clone(),
+            image: image.clone(),
+            template: None,
+            failures: 0,
+        });
+        // Of an image or a QEMU that is no more in use nothing is of any use.
+        self.sizes.retain(|other| other.key.is_beside(key));
+        self.waiting.retain(|(other, _)| other == key || other.is_beside(key));
+        self.sizes.push_front(size);
+        self.sizes.truncate(TEMPLATES);
+    }
+}
+
+/// One step towards what should be.
+enum Step {
+    Template(Box<(Key, Image)>),
+    Machine(Arc<Template>),
+}
+
+async fn fill(pool: Weak<Pool>, parts: Weak<Parts>) {
+    loop {
+        let (Some(pool), Some(parts)) = (pool.upgrade(), parts.upgrade()) else { return };
+        let Some(step) = pool.next() else {
+            drop(parts);
+            // Looks now and then whether anybody is left who could ask.
+            drop(timeout(Duration::from_secs(60), pool.changed.notified()).await);
+            continue;
+        };
+        let key = match &step {
+            Step::Template(wanted) => wanted.0.clone(),
+            Step::Machine(template) => template.key.clone(),
+        };
+        if let Err(error) = take_step(&pool, &parts, step).await {
+            pool.discard(&key);
+            let failures = pool.state().sizes.iter().find(|size| size.key == key).map_or(1, |s| s.failures);
+            tracing::warn!(spec = %key.spec, failures, "machines are booted, which is slower: {error}");
+            tokio::time::sleep(PAUSE * failures).await;
+        }
+    }
+}
+
+async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), MachineError> {
+    match step {
+        Step::Template(wanted) => {
+            let (key, image) = *wanted;
+            let template = Arc::new(Template::make(parts, image, key).await?);
+            // No job is the first to find out whether it is good for anything.
+            let running = prepare(parts, &template).await?;
+            let mut state = pool.state();
+            if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
+                size.template = Some(template.clone());
+                if state.waiting.len() < pool.size {
+                    state.waiting.push((template.key.clone(), running));
+                }
+            }
+        }
+        Step::Machine(template) => {
+            let running = prepare(parts, &template).await?;
+            let mut state = pool.state();
+            // Unless it has been discarded meanwhile.
+            if state.sizes.iter().any(|size| size.key == template.key && size.template.is_some()) {
+                state.waiting.push((template.key.clone(), running));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Restores a machine, warms it up, and stops it.
+async fn prepare(parts: &Parts, template: &Template) -> Result<Running, MachineError> {
+    let mut running = parts.restore(template, true).await?;
+    warm(&mut running.channel, ROUNDS).await?;
+    running.control.ask("stop", serde_json::json!({})).await.map_err(MachineError::Template)?;
+    Ok(running)
+}
