@@ -1,4 +1,5 @@
-//! Gathers what the browser gets, so that the binary holds it all.
+//! Gathers what the browser gets and what machines are made of, so that the
+//! binary holds it all.
 //!
 //! The style sheets are put together here, always. The script, the
 //! WebAssembly module and compressed forms of all are built beforehand (`cargo xtask` does it) and named by
@@ -6,6 +7,9 @@
 //! content-hashed files (`{"app.js": "app.1f2e….js", "app.wasm": …}`), and those
 //! files with their `.br` and `.gz` forms. Without it the pages work as they do
 //! where there is no script.
+//!
+//! Machines get the built-in evaluator (`guest/nix/`) and PID 1, a static program
+//! that is built beforehand as well and named by `DEVENV_CLOUD_GUEST_PROGRAM`.
 
 use std::{
     collections::BTreeMap,
@@ -83,6 +87,53 @@ fn main() -> Outcome<()> {
     }
     code.push_str("];\n");
     fs::write(out.join("assets.rs"), code)?;
+    machine_parts(&out)
+}
+
+/// What `devenv-cloud image build` puts into an image.
+fn machine_parts(out: &Path) -> Outcome<()> {
+    let evaluator = fs::canonicalize(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../guest/nix"))?;
+    println!("cargo::rerun-if-changed={}", evaluator.display());
+    println!("cargo::rerun-if-env-changed=DEVENV_CLOUD_GUEST_PROGRAM");
+    let mut code = String::from("static EVALUATOR: &[(&str, &[u8])] = &[\n");
+    let mut files = Vec::new();
+    collect(&evaluator, &mut files)?;
+    files.sort();
+    for file in files {
+        let name = file.strip_prefix(&evaluator)?.display().to_string();
+        writeln!(code, "    ({name:?}, include_bytes!({:?})),", file.display().to_string())?;
+    }
+    code.push_str("];\n");
+    let program =
+        env::var_os("DEVENV_CLOUD_GUEST_PROGRAM").filter(|file| !file.is_empty()).map(PathBuf::from);
+    let program = match program {
+        None => None,
+        Some(file) => {
+            println!("cargo::rerun-if-changed={}", file.display());
+            // A check or a test of something else need not wait for it.
+            if !file.exists() && env::var("PROFILE")? != "debug" {
+                return Err(
+                    format!("{} is missing; run `cargo xtask build guest` first", file.display()).into()
+                );
+            }
+            file.exists().then_some(file)
+        }
+    };
+    let program = program.map_or_else(
+        || "None".to_owned(),
+        |file| format!("Some(include_bytes!({:?}))", file.display().to_string()),
+    );
+    writeln!(code, "static PROGRAM: Option<&[u8]> = {program};")?;
+    fs::write(out.join("machine_parts.rs"), code)?;
+    Ok(())
+}
+
+/// All files below a directory.
+fn collect(directory: &Path, into: &mut Vec<PathBuf>) -> Outcome<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { collect(&path, into)? } else { into.push(path) }
+    }
     Ok(())
 }
 

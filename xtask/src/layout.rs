@@ -85,7 +85,8 @@ impl Layout {
             .arg(subcommand)
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
-            .env("DEVENV_CLOUD_ASSETS", self.assets());
+            .env("DEVENV_CLOUD_ASSETS", self.assets())
+            .env("DEVENV_CLOUD_GUEST_PROGRAM", self.built().join("devenv-cloud-guest"));
         command
     }
 

@@ -26,6 +26,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "DEVENV_CLOUD_ASSETS",
     // Options of `image build`.
     "DEVENV_CLOUD_GUEST",
+    "DEVENV_CLOUD_GUEST_PROGRAM",
     "DEVENV_CLOUD_EVALUATOR",
     // What a job finds in its environment: this program may be what it tests.
     "DEVENV_CLOUD_ORG",

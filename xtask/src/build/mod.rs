@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::{
@@ -49,16 +49,15 @@ pub(crate) enum Part {
 pub(crate) struct Built {
     /// The one server binary.
     pub(crate) server: PathBuf,
-    /// The static program that is PID 1 in a machine.
-    pub(crate) guest: PathBuf,
 }
 
 /// Builds everything but the guest image.
 pub(crate) fn all(layout: &Layout, profile: Profile) -> Result<Built> {
-    let guest = step("build: guest", || guest(layout))?;
+    // First: the server has it in itself.
+    step("build: guest", || guest(layout).map(drop))?;
     step("build: pages for the browser", || assets::build(layout))?;
     let server = step("build: server", || server(layout, profile))?;
-    Ok(Built { server, guest })
+    Ok(Built { server })
 }
 
 /// Builds the named parts, or everything.
@@ -112,16 +111,10 @@ fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
 
 /// The guest image; the server itself knows when it has one made from the same parts.
 pub(crate) fn image(layout: &Layout, built: &Built) -> Result<()> {
-    if !built.guest.exists() {
-        bail!("{} is missing", built.guest.display());
-    }
     step("build: guest image", || {
         shell::run(
             Command::new(&built.server)
-                .args(["image", "build", "--guest"])
-                .arg(&built.guest)
-                .arg("--evaluator")
-                .arg(layout.root.join("guest/nix"))
+                .args(["image", "build"])
                 .env_remove("DEVENV_CLOUD_WASM")
                 .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", layout.images())
                 .current_dir(&layout.root),

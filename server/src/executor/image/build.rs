@@ -159,7 +159,7 @@ impl Inputs {
         let guest = fs::read(&options.guest).map_err(|_| ImageError::Input {
             what: "the guest's program",
             path: options.guest.clone(),
-            how: "build it with `cargo xtask guest`, or name it with --guest",
+            how: "this program was built without it: run `cargo xtask build`, or name it with --guest",
         })?;
         let evaluator = &options.evaluator;
         if !evaluator.join("default.nix").is_file() {

@@ -1,11 +1,11 @@
 //! `devenv-cloud image …`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use super::{BuildOptions, Image, build, list, newest};
+use super::{BuildOptions, Image, build, embedded, list, newest};
 use crate::clock::Clock;
 
 /// The subcommands of `devenv-cloud image`.
@@ -15,11 +15,11 @@ pub enum ImageCommand {
     /// when there is one of the same inputs already.
     Build {
         /// PID 1 of the machine: the static program `devenv-cloud-guest`
-        /// [default: beside this program, or ../lib/devenv-cloud/guest].
+        /// [default: the one in this program].
         #[arg(long, value_name = "FILE", env = "DEVENV_CLOUD_GUEST")]
         guest: Option<PathBuf>,
         /// The built-in evaluator: the directory `guest/nix` of the source
-        /// [default: ../lib/devenv-cloud/nix from this program, or ./guest/nix].
+        /// [default: the one in this program].
         #[arg(long, value_name = "DIR", env = "DEVENV_CLOUD_EVALUATOR")]
         evaluator: Option<PathBuf>,
         /// Build in any case, with the packages of today.
@@ -47,8 +47,9 @@ impl ImageCommand {
 pub async fn run(command: ImageCommand, images: PathBuf) -> anyhow::Result<()> {
     match command {
         ImageCommand::Build { guest, evaluator, force } => {
-            let guest = guest.unwrap_or_else(|| installed(GUEST));
-            let evaluator = evaluator.unwrap_or_else(|| installed(EVALUATOR));
+            let unpacked = embedded::unpack().context("cannot unpack what images are made of")?;
+            let guest = guest.unwrap_or_else(|| unpacked.program());
+            let evaluator = evaluator.unwrap_or_else(|| unpacked.evaluator());
             let on_step = |step: &str| eprintln!("image: {step}");
             let now = Clock::system().now();
             let image = build(BuildOptions { images, guest, evaluator, force, now, on_step }).await?;
@@ -71,27 +72,6 @@ pub async fn run(command: ImageCommand, images: PathBuf) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where a package puts PID 1, and where `cargo build --target` does.
-const GUEST: &[&str] = &[
-    "../lib/devenv-cloud/guest",
-    "devenv-cloud-guest",
-    "../x86_64-unknown-linux-gnu/release/devenv-cloud-guest",
-];
-/// Where a package puts the evaluator.
-const EVALUATOR: &[&str] = &["../lib/devenv-cloud/nix"];
-
-/// The first of these places, relative to this program, where something is. The
-/// evaluator may also be in the source that we stand in; where nothing is found,
-/// the build says what is missing.
-fn installed(places: &[&str]) -> PathBuf {
-    let program = std::env::current_exe().unwrap_or_default();
-    let directory = program.parent().unwrap_or(Path::new("."));
-    let mut found = places.iter().map(|place| directory.join(place));
-    let found = found.find(|path| path.exists());
-    found
-        .unwrap_or_else(|| if places == EVALUATOR { "guest/nix".into() } else { "devenv-cloud-guest".into() })
 }
 
 fn line(image: &Image, used: Option<&str>) -> String {

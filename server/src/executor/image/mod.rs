@@ -9,6 +9,7 @@
 mod build;
 mod cli;
 mod cpio;
+mod embedded;
 mod kernel;
 mod modules;
 mod root;
