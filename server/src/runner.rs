@@ -159,17 +159,16 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     // A service has no home, and needs none.
     let cache = places::cache_dir().unwrap_or_else(|_| config.runner.state_dir.clone());
     let images = places::image_dir(&config, &cache);
-    let machines = QemuMachines::start(MachineSettings {
-        images,
-        state: config.runner.state_dir.clone(),
-        qemu: config.executor.qemu.clone(),
-        accelerator: config.executor.accelerator.clone(),
-    });
+    let of_config = MachineSettings::of(&config.executor, config.runner.state_dir.clone());
+    let machines =
+        QemuMachines::start(MachineSettings { images, pool: config.executor.pool_of(slots), ..of_config });
+    let machines = Arc::new(machines.await);
+    machines.expect_usual().await;
     let control = Arc::new(RemoteControlPlane::new(link.clone(), random.clone()));
     let dismissed = control.dismissed();
     let drain = Duration::from_secs(config.runner.drain_seconds.into());
     let settings = ExecutorSettings { slots, drain };
-    let executor = Executor::new(settings, control, Arc::new(machines.await), clock, random);
+    let executor = Executor::new(settings, control, machines.clone(), clock, random);
     let (shutdown, stop) = (CancellationToken::new(), executor.stop());
     let executing = tokio::spawn(executor.run(shutdown.clone()));
 
@@ -193,6 +192,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
         ended = executing => ended.context("the executor broke")?,
         () = hurried => {}
     }
+    machines.stop().await;
     if dismissed.is_cancelled() {
         bail!(
             "the server wants nothing more of this runner: it was revoked, or is unknown there. To use this machine \

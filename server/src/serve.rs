@@ -4,7 +4,6 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use devenv_cloud_api::orgs::ProjectSettings;
 use object_store::local::LocalFileSystem;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use crate::{
     db::Db,
     executor::{
         Executor, ExecutorSettings,
-        machine::{MachineSettings, MachineSpec, QemuMachines},
+        machine::{MachineSettings, QemuMachines},
     },
     identity::{self, Identity},
     metrics::Metrics,
@@ -90,29 +89,15 @@ async fn execute(app: App) {
         return;
     }
     let config = &app.config.executor;
-    let machines = QemuMachines::start(MachineSettings {
-        images: config.image_dir.clone(),
-        state: app.config.server.state_dir.clone(),
-        qemu: config.qemu.clone(),
-        accelerator: config.accelerator.clone(),
-        templates: config.templates,
-        pool: config.pool_size(),
-    });
+    let machines = MachineSettings::of(config, app.config.server.state_dir.clone());
+    let machines = Arc::new(QemuMachines::start(machines).await);
+    machines.expect_usual().await;
     let settings = ExecutorSettings { slots: config.slots, drain: DRAIN };
     let control = Arc::new(LocalControlPlane::new(app.clone()));
     let (clock, random) = (app.clock.clone(), app.random.clone());
-    let machines = machines.await;
-    machines.expect(&usual_machine()).await;
-    let machines = Arc::new(machines);
     let executor = Executor::new(settings, control, machines.clone(), clock, random);
     executor.run(app.shutdown.clone()).await;
     machines.stop().await;
-}
-
-/// The machine of a project whose settings nobody has changed.
-fn usual_machine() -> MachineSpec {
-    let ProjectSettings { cpus, memory_mib, disk_mib, .. } = ProjectSettings::default();
-    MachineSpec { cpus, memory_mib, disk_mib, console: false }
 }
 
 /// Puts the application together.

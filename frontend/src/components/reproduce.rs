@@ -74,6 +74,7 @@ mod tests {
         let time = Default::default();
         Attempt {
             id: AttemptId(Default::default()),
+            runner: None,
             number: 1,
             state,
             reason: None,

@@ -214,12 +214,12 @@ impl Config {
 }
 
 impl Executor {
-    /// How many machines wait for jobs.
+    /// How many machines wait where this many jobs run at once.
     #[must_use]
-    pub fn pool_size(&self) -> u32 {
+    pub const fn pool_of(&self, slots: u32) -> u32 {
         match self.pool {
             // One for each job that may come at any moment.
-            Count::Auto => self.slots,
+            Count::Auto => slots,
             Count::Of(count) => count,
         }
     }

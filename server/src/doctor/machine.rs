@@ -150,13 +150,9 @@ pub(super) async fn starts(host: &Host) -> Vec<Finding> {
     }
     let settings = MachineSettings {
         images: host.images.clone(),
-        state: host.cache.clone(),
-        qemu: host.config.executor.qemu.clone(),
-        accelerator: host.config.executor.accelerator.clone(),
-        // For one machine, a template is not worth its making.
-        templates: false,
-        pool: 0,
-    };
+        ..MachineSettings::of(&host.config.executor, host.cache.clone())
+    }
+    .for_one();
     let began = Instant::now();
     let finding = match Box::pin(start(settings)).await {
         Ok(()) => {

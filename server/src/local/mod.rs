@@ -165,15 +165,7 @@ async fn try_run(options: RunOptions, config: &Config) -> anyhow::Result<State> 
     let stop = CancellationToken::new();
     let work = {
         let (control, stop, clock) = (control.clone(), stop.clone(), clock.clone());
-        let settings = MachineSettings {
-            images,
-            state: cache,
-            qemu: config.executor.qemu.clone(),
-            accelerator: config.executor.accelerator.clone(),
-            // For one machine, a template is not worth its making.
-            templates: false,
-            pool: 0,
-        };
+        let settings = MachineSettings { images, ..MachineSettings::of(&config.executor, cache) }.for_one();
         let console = options.console;
         tokio::spawn(async move {
             let machines = Lazy { settings, console };

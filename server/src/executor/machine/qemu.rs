@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use devenv_cloud_api::orgs::ProjectSettings;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -12,6 +13,7 @@ use super::{
     parts::{Parts, Start},
     pool::{Found, Pool},
 };
+use crate::config;
 
 /// How long killed machines may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -31,6 +33,27 @@ pub struct MachineSettings {
     pub templates: bool,
     /// How many machines wait for jobs, ready to go.
     pub pool: u32,
+}
+
+impl MachineSettings {
+    /// As the configuration has them.
+    #[must_use]
+    pub fn of(config: &config::Executor, state: PathBuf) -> Self {
+        Self {
+            images: config.image_dir.clone(),
+            state,
+            qemu: config.qemu.clone(),
+            accelerator: config.accelerator.clone(),
+            templates: config.templates,
+            pool: config.pool_of(config.slots),
+        }
+    }
+
+    /// For a single machine: to make a template would take longer than to boot.
+    #[must_use]
+    pub fn for_one(self) -> Self {
+        Self { templates: false, pool: 0, ..self }
+    }
 }
 
 /// Makes machines with QEMU.
@@ -73,14 +96,17 @@ impl QemuMachines {
         }
     }
 
-    /// Has machines of this size made ready before anybody asks for one.
-    pub async fn expect(&self, spec: &MachineSpec) {
-        if !self.parts.settings.templates || spec.console {
+    /// Has machines of the usual size made ready before anybody asks for one: that
+    /// of a project whose settings nobody has changed.
+    pub async fn expect_usual(&self) {
+        if !self.parts.settings.templates {
             return;
         }
+        let ProjectSettings { cpus, memory_mib, disk_mib, .. } = ProjectSettings::default();
+        let spec = MachineSpec { cpus, memory_mib, disk_mib, console: false };
         let wanted = async {
             let image = self.parts.image().await?;
-            let key = self.parts.key(&image, spec).await?;
+            let key = self.parts.key(&image, &spec).await?;
             self.pool.want(&key, &image);
             Ok::<(), MachineError>(())
         };
