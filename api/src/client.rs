@@ -6,7 +6,7 @@ use std::future::Future;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::problem::Problem;
+use crate::{json, problem::Problem};
 
 /// An HTTP method that the API uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`Error`].
     pub async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Error> {
-        self.call(Method::Get, path, None::<&()>).await
+        answer(self.call(Method::Get, path, None).await?)
     }
 
     /// Posts `body` to `path`.
@@ -118,7 +118,7 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`Error`].
     pub async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, Error> {
-        self.call(Method::Post, path, Some(body)).await
+        answer(self.call(Method::Post, path, Some(written(body)?)).await?)
     }
 
     /// Changes what is at `path`.
@@ -126,7 +126,7 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`Error`].
     pub async fn patch<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, Error> {
-        self.call(Method::Patch, path, Some(body)).await
+        answer(self.call(Method::Patch, path, Some(written(body)?)).await?)
     }
 
     /// Removes what is at `path`.
@@ -134,28 +134,39 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`Error`].
     pub async fn delete(&self, path: &str) -> Result<(), Error> {
-        self.call(Method::Delete, path, None::<&()>).await
+        self.call(Method::Delete, path, None).await.map(drop)
     }
 
-    async fn call<B: Serialize, A: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&B>,
-    ) -> Result<A, Error> {
-        let body = body.map(serde_json::to_vec).transpose().map_err(|e| Error::Transport(e.to_string()))?;
+    /// The whole call but for the types of what goes and comes, so that a
+    /// browser downloads it once and not once for each of them.
+    async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response, Error> {
         let path = format!("{}{path}", crate::PREFIX);
         let response = self.transport.send(Request { method, path, body, idempotency_key: None }).await?;
-        let status = response.status;
-        if (200..300).contains(&status) {
-            // An answer without content reads as `null`, which is `()`.
-            let bytes: &[u8] = if response.body.is_empty() { b"null" } else { &response.body };
-            return serde_json::from_slice(bytes)
-                .map_err(|e| Error::Answer { status, reason: e.to_string() });
-        }
-        match serde_json::from_slice::<Problem>(&response.body) {
-            Ok(problem) => Err(Error::Problem(Box::new(problem))),
-            Err(e) => Err(Error::Answer { status, reason: e.to_string() }),
-        }
+        if (200..300).contains(&response.status) { Ok(response) } else { Err(refusal(&response)) }
     }
+}
+
+fn written<B: Serialize>(body: &B) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(body).map_err(|e| Error::Transport(e.to_string()))
+}
+
+fn answer<A: DeserializeOwned>(response: Response) -> Result<A, Error> {
+    json::read(text(&response)?).map_err(|e| misunderstood(&response, &e))
+}
+
+fn refusal(response: &Response) -> Error {
+    match text(response).and_then(|text| json::read(text).map_err(|e| misunderstood(response, &e))) {
+        Ok(problem) => Error::Problem(Box::new(problem)),
+        Err(error) => error,
+    }
+}
+
+/// An answer without content reads as `null`, which is `()`.
+fn text(response: &Response) -> Result<&str, Error> {
+    let bytes: &[u8] = if response.body.is_empty() { b"null" } else { &response.body };
+    std::str::from_utf8(bytes).map_err(|e| misunderstood(response, &e))
+}
+
+fn misunderstood(response: &Response, reason: &dyn std::fmt::Display) -> Error {
+    Error::Answer { status: response.status, reason: reason.to_string() }
 }

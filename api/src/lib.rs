@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod client;
 pub mod ids;
+pub mod json;
 pub mod names;
 pub mod orgs;
 pub mod page;

@@ -168,6 +168,7 @@ pub struct RunSummary {
 
 /// A run with its jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "FlatRun")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Run {
     /// The organisation's name in addresses.
@@ -181,6 +182,52 @@ pub struct Run {
     pub jobs: Vec<Job>,
     /// Whether the one who asks may retry and cancel it.
     pub can_operate: bool,
+}
+
+/// A [`Run`] as it is read. serde reads a flattened struct through a copy of
+/// everything in it, for which a browser would have to download the code.
+#[derive(Deserialize)]
+struct FlatRun {
+    org: Slug,
+    project: Slug,
+    id: RunId,
+    number: u64,
+    state: State,
+    #[serde(default)]
+    reason: Option<String>,
+    trigger: Trigger,
+    triggered_by: String,
+    commit: Commit,
+    created_at: DateTime<Utc>,
+    #[serde(default)]
+    started_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    finished_at: Option<DateTime<Utc>>,
+    jobs: Vec<Job>,
+    can_operate: bool,
+}
+
+impl From<FlatRun> for Run {
+    fn from(flat: FlatRun) -> Self {
+        Self {
+            org: flat.org,
+            project: flat.project,
+            summary: RunSummary {
+                id: flat.id,
+                number: flat.number,
+                state: flat.state,
+                reason: flat.reason,
+                trigger: flat.trigger,
+                triggered_by: flat.triggered_by,
+                commit: flat.commit,
+                created_at: flat.created_at,
+                started_at: flat.started_at,
+                finished_at: flat.finished_at,
+            },
+            jobs: flat.jobs,
+            can_operate: flat.can_operate,
+        }
+    }
 }
 
 /// A job.

@@ -155,7 +155,7 @@ pub struct LogMatch {
 /// sequence number of the last record that it covers; a client that reconnects
 /// with `Last-Event-ID` misses nothing and gets nothing twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case", try_from = "Event")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum LiveEvent {
     /// Spans that are new or have changed.
@@ -179,7 +179,7 @@ pub enum LiveEvent {
 
 /// One event of a run's live stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case", try_from = "Event")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RunEvent {
     /// The run as it is now.
@@ -206,7 +206,7 @@ pub struct PlacedRun {
 /// One event of the live stream of a list of runs. A run is told as it is, so
 /// hearing of it twice does no harm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case", try_from = "Event")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RunsEvent {
     /// Runs that are new or have changed; at first, the newest ones.
@@ -214,4 +214,55 @@ pub enum RunsEvent {
         /// The runs as they are now.
         runs: Vec<PlacedRun>,
     },
+}
+
+/// Any event as it is read. serde reads an enum with its tag inside through a
+/// copy of everything in it, for which a browser would have to download the code.
+#[derive(Deserialize)]
+struct Event {
+    event: String,
+    spans: Option<Vec<Span>>,
+    lines: Option<Vec<LogLine>>,
+    attempt: Option<Attempt>,
+    run: Option<Box<Run>>,
+    runs: Option<Vec<PlacedRun>>,
+}
+
+/// An event that is not known, or lacks what it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("the event `{0}` is not understood")]
+struct NotUnderstood(String);
+
+impl TryFrom<Event> for LiveEvent {
+    type Error = NotUnderstood;
+    fn try_from(event: Event) -> Result<Self, Self::Error> {
+        match (event.event.as_str(), event.spans, event.lines, event.attempt) {
+            ("spans", Some(spans), _, _) => Ok(Self::Spans { spans }),
+            ("lines", _, Some(lines), _) => Ok(Self::Lines { lines }),
+            ("attempt", _, _, Some(attempt)) => Ok(Self::Attempt { attempt }),
+            ("end", ..) => Ok(Self::End),
+            _ => Err(NotUnderstood(event.event)),
+        }
+    }
+}
+
+impl TryFrom<Event> for RunEvent {
+    type Error = NotUnderstood;
+    fn try_from(event: Event) -> Result<Self, Self::Error> {
+        match (event.event.as_str(), event.run) {
+            ("run", Some(run)) => Ok(Self::Run { run }),
+            ("end", _) => Ok(Self::End),
+            _ => Err(NotUnderstood(event.event)),
+        }
+    }
+}
+
+impl TryFrom<Event> for RunsEvent {
+    type Error = NotUnderstood;
+    fn try_from(event: Event) -> Result<Self, Self::Error> {
+        match (event.event.as_str(), event.runs) {
+            ("runs", Some(runs)) => Ok(Self::Runs { runs }),
+            _ => Err(NotUnderstood(event.event)),
+        }
+    }
 }

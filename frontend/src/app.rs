@@ -9,13 +9,13 @@ use leptos_router::{
 };
 
 use crate::{
+    asked::ask,
     components::{
         bar::Bar,
         keys::{KeyHelp, Keys, use_key},
         palette::{Palette, PaletteDialog},
     },
     context::{Alive, Assets, Now, Session, Theme, Visitor, use_api},
-    failure::{Answer, Failure},
     pages::{self, not_found::NotFound},
 };
 
@@ -92,13 +92,10 @@ pub fn App() -> impl IntoView {
 #[component]
 fn Frame() -> impl IntoView {
     let api = use_api();
-    let session = Resource::new(
-        || (),
-        move |()| {
-            let api = api.clone();
-            async move { Answer::<Viewer>::from(api.get("/session").await.map_err(Failure::from)) }
-        },
-    );
+    let session = ask::<Viewer, _>(move || {
+        let api = api.clone();
+        async move { Ok(api.get("/session").await?) }
+    });
     provide_context(Session(session));
     let navigate = leptos_router::hooks::use_navigate();
     let path = leptos_router::hooks::use_location().pathname;

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    failure::Answer,
+    asked::Asked,
     transport::{Api, Carrier},
 };
 
@@ -122,7 +122,7 @@ pub fn use_api() -> Api {
 
 /// The one who is signed in; asked once and kept by the frame around all pages.
 #[derive(Clone, Copy)]
-pub struct Session(pub Resource<Answer<Viewer>>);
+pub struct Session(pub Asked<Viewer>);
 
 /// The time that a page believes it is: the server's when rendered, then
 /// ticking. Relative times and running durations follow it.
@@ -132,7 +132,7 @@ pub struct Now(RwSignal<Timestamp>);
 impl Now {
     /// Starts from the server's clock, so that both sides render the same words.
     pub fn provide() {
-        let start = SharedValue::new(|| use_context::<Visitor>().map_or(0, |v| v.now.timestamp_millis()))
+        let start = SharedValue::new_str(|| use_context::<Visitor>().map_or(0, |v| v.now.timestamp_millis()))
             .into_inner();
         let now = Self(RwSignal::new(DateTime::from_timestamp_millis(start).unwrap_or_default()));
         crate::browser::on_tick(start, move |millis| {

@@ -1,6 +1,7 @@
 //! Times, durations and numbers as people read them. Pure, so that the server
 //! and the browser render the same words.
 
+use chrono::{Datelike, Timelike};
 use devenv_cloud_api::Timestamp;
 
 /// A duration in the two units that matter: `0.4 s`, `12.3 s`, `2 min 05 s`, `3 h 07 min`.
@@ -24,18 +25,54 @@ pub fn elapsed(start: Timestamp, end: Option<Timestamp>, now: Timestamp) -> i64 
     (end.unwrap_or(now) - start).num_milliseconds().max(0)
 }
 
+// Not chrono's own formatting: its patterns are read when the page runs, and the
+// browser would have to download the code for all that a pattern may hold.
+
+/// `2026-10-03`.
+fn date(time: Timestamp) -> String {
+    format!("{:04}-{:02}-{:02}", time.year(), time.month(), time.day())
+}
+
+/// `13:05`.
+fn clock(time: Timestamp) -> String {
+    format!("{:02}:{:02}", time.hour(), time.minute())
+}
+
+/// `13:05:09.042`, for the lines of a log.
+#[must_use]
+pub fn time_of_day(time: Timestamp) -> String {
+    format!("{}:{:02}.{:03}", clock(time), time.second(), time.timestamp_subsec_millis())
+}
+
+/// A length or place in a picture, to a thousandth. Not `{:.3}`: the code that
+/// writes any fraction exactly is large, and a browser would have to download it.
+#[must_use]
+pub fn decimal(value: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "nothing on a screen is that large")]
+    let thousandths = (value * 1000.0).round() as i64;
+    let (whole, rest) = (thousandths.abs() / 1000, thousandths.abs() % 1000);
+    let sign = if thousandths < 0 { "-" } else { "" };
+    if rest == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest:03}") }
+}
+
+/// [`decimal`] percent.
+#[must_use]
+pub fn percent(value: f64) -> String {
+    decimal(value) + "%"
+}
+
 /// How long ago that was: `just now`, `34 s ago`, `5 min ago`, then the date.
 #[must_use]
 pub fn ago(then: Timestamp, now: Timestamp) -> String {
     let seconds = (now - then).num_seconds();
     match seconds {
         ..=4 if seconds > -60 => "just now".to_owned(),
-        ..=4 => then.format("%Y-%m-%d %H:%M").to_string(),
+        ..=4 => format!("{} {}", date(then), clock(then)),
         5..=59 => format!("{} s ago", seconds / 5 * 5),
         60..=3599 => format!("{} min ago", seconds / 60),
         3600..=86_399 => format!("{} h ago", seconds / 3600),
         86_400..=2_591_999 => format!("{} d ago", seconds / 86_400),
-        _ => then.format("%Y-%m-%d").to_string(),
+        _ => date(then),
     }
 }
 
@@ -54,13 +91,13 @@ pub fn until(then: Timestamp, now: Timestamp) -> String {
 /// The exact moment, for `title` attributes.
 #[must_use]
 pub fn exact(time: Timestamp) -> String {
-    time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+    format!("{} {}:{:02} UTC", date(time), clock(time), time.second())
 }
 
 /// The machine's form, for `datetime` attributes.
 #[must_use]
 pub fn machine(time: Timestamp) -> String {
-    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    format!("{}T{}Z", date(time), time_of_day(time))
 }
 
 /// A count with separators: `1,204,881`.
@@ -145,6 +182,31 @@ mod tests {
         assert_eq!(until(at(-1), at(0)), "expired");
         assert_eq!(until(at(30), at(0)), "expires in 1 min");
         assert_eq!(until(at(86_400 * 3), at(0)), "expires in 3 d");
+    }
+
+    #[test]
+    fn moments_are_exact_where_they_must() {
+        let time = at(0) + chrono::TimeDelta::milliseconds(5_007);
+        assert_eq!(exact(time), time.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+        assert_eq!(machine(time), time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+        assert_eq!(ago(at(100), at(0)), at(100).format("%Y-%m-%d %H:%M").to_string());
+    }
+
+    #[test]
+    fn fractions_are_cut_to_what_a_screen_shows() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0001, "0"),
+            (12.0, "12"),
+            (0.0256, "0.026"),
+            (99.9999, "100"),
+            (-1.5, "-1.500"),
+            (12_000_000.25, "12000000.250"),
+            (f64::NAN, "0"),
+        ] {
+            assert_eq!(decimal(value), text, "{value}");
+        }
+        assert_eq!(percent(33.333_33), "33.333%");
     }
 
     #[test]

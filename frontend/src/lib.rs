@@ -1,7 +1,7 @@
 //! The pages of devenv-cloud: rendered on the server, hydrated in the browser.
 //!
 //! A page is a file in [`pages`], named like its route. It reads the API
-//! through one resource, shows the four states of that resource through
+//! through one question ([`asked::ask`]), shows the four states of its answer through
 //! [`components::load::Load`], and is made of [`components`]. It never knows
 //! how bytes travel: on the server a [`transport::Carrier`] calls the router
 //! in-process with the visitor's own cookie, in the browser it fetches.
@@ -10,6 +10,7 @@
 #![recursion_limit = "512"]
 
 pub mod app;
+pub mod asked;
 pub mod browser;
 pub mod chart;
 pub mod components;

@@ -38,12 +38,13 @@ pub fn follow<E: DeserializeOwned + 'static>(
 ) {
     #[cfg(feature = "hydrate")]
     {
-        let follower =
-            browser::Follower::start(state, path, move |text| match serde_json::from_str::<E>(text) {
+        let follower = browser::Follower::start(state, path, move |text| {
+            match devenv_cloud_api::json::read::<E>(text) {
                 Ok(event) => on_event(event),
                 // An event of a newer server: nothing that this page could show.
                 Err(_) => Then::GoOn,
-            });
+            }
+        });
         let follower = StoredValue::new_local(follower);
         on_cleanup(move || {
             let _ = follower.try_with_value(browser::Follower::stop);

@@ -4,7 +4,7 @@ use devenv_cloud_api::{Timestamp, trace::Span};
 use leptos::{ev, html, prelude::*};
 
 use super::model::{Model, bar};
-use crate::components::state::is_bad;
+use crate::{components::state::is_bad, format};
 
 /// The strip's height in its own units.
 const HEIGHT: usize = 60;
@@ -95,10 +95,10 @@ pub(super) fn Minimap(
                                 view! {
                                     <rect
                                         class=if mark.bad { "minimap-mark bad" } else { "minimap-mark" }
-                                        x=format!("{:.1}", mark.x)
-                                        width=format!("{:.1}", mark.width)
-                                        y=format!("{:.2}", mark.y)
-                                        height=format!("{height:.2}")
+                                        x=format::decimal(mark.x)
+                                        width=format::decimal(mark.width)
+                                        y=format::decimal(mark.y)
+                                        height=format::decimal(height)
                                     />
                                 }
                             })
@@ -109,8 +109,8 @@ pub(super) fn Minimap(
                     class="minimap-sight"
                     x="0"
                     width="1000"
-                    y=move || format!("{:.2}", sight.get().0 * 60.0)
-                    height=move || format!("{:.2}", ((sight.get().1 - sight.get().0) * 60.0).max(2.0))
+                    y=move || format::decimal(sight.get().0 * 60.0)
+                    height=move || format::decimal(((sight.get().1 - sight.get().0) * 60.0).max(2.0))
                 />
             </svg>
         </div>

@@ -195,16 +195,12 @@ pub fn Waterfall(
     });
 
     let kinds = move || {
-        let mut kinds: Vec<SpanKind> =
-            model.with(|m| m.in_order().map(|s| s.kind).collect::<HashSet<_>>().into_iter().collect());
-        kinds.sort_unstable();
-        kinds
+        let there: HashSet<SpanKind> = model.with(|m| m.in_order().map(|s| s.kind).collect());
+        SpanKind::ALL.iter().copied().filter(|kind| there.contains(kind)).collect::<Vec<_>>()
     };
     let states = move || {
-        let mut states: Vec<State> =
-            model.with(|m| m.in_order().map(|s| s.state).collect::<HashSet<_>>().into_iter().collect());
-        states.sort_unstable();
-        states
+        let there: HashSet<State> = model.with(|m| m.in_order().map(|s| s.state).collect());
+        State::ALL.iter().copied().filter(|state| there.contains(state)).collect::<Vec<_>>()
     };
     let kinds = Memo::new(move |_| kinds());
     let states = Memo::new(move |_| states());
@@ -271,7 +267,7 @@ pub fn Waterfall(
                                     .filter(|tick| tick * 100 <= whole * 92)
                                     .map(|tick| {
                                         #[expect(clippy::cast_precision_loss, reason = "milliseconds of a job")]
-                                        let x = format!("{:.2}%", tick as f64 / whole.max(1) as f64 * 100.0);
+                                        let x = format::percent(tick as f64 / whole.max(1) as f64 * 100.0);
                                         view! {
                                             <line x1=x.clone() x2=x.clone() y1="4" y2="20" />
                                             <text x=x y="14" dx="4">
@@ -406,8 +402,8 @@ fn RowBody(
         <svg class="wf-track" width="100%" height="26" aria-hidden="true">
             <rect
                 class=bar_class
-                x=move || format!("{:.3}%", position.get().0)
-                width=move || format!("{:.3}%", position.get().1)
+                x=move || format::percent(position.get().0)
+                width=move || format::percent(position.get().1)
                 y="8"
                 height="10"
                 rx="2"

@@ -131,7 +131,7 @@ pub fn Bar() -> impl IntoView {
                 <PaletteButton />
                 <Transition>
                     {move || Suspend::new(async move {
-                        session.await.ok().map(|viewer| view! { <Menus viewer /> })
+                        session.answer().await.ok().map(|viewer| view! { <Menus viewer /> })
                     })}
                 </Transition>
             </div>

@@ -5,11 +5,15 @@
 //! disabled until the page is alive, so that no password can end up in an
 //! address because somebody was quicker than the script.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
+use devenv_cloud_api::client::Error;
 use leptos::{ev::SubmitEvent, prelude::*};
 
 use crate::{components::load::ProblemPage, context::use_alive, failure::Failure};
+
+/// What to do when the answer is here.
+type Then = Box<dyn FnOnce()>;
 
 /// One running or finished attempt to send a form.
 #[derive(Clone, Copy)]
@@ -35,9 +39,17 @@ impl Submit {
     /// Sends, once at a time; then calls `then` with the answer.
     pub fn send<T: 'static>(
         self,
-        call: impl Future<Output = Result<T, devenv_cloud_api::client::Error>> + 'static,
+        call: impl Future<Output = Result<T, Error>> + 'static,
         then: impl FnOnce(T) + 'static,
     ) {
+        self.send_any(Box::pin(async move {
+            let value = call.await?;
+            Ok(Box::new(move || then(value)) as Then)
+        }));
+    }
+
+    /// The part of [`Self::send`] that knows no type.
+    fn send_any(self, call: Pin<Box<dyn Future<Output = Result<Then, Error>>>>) {
         if self.pending.get_untracked() {
             return;
         }
@@ -48,7 +60,7 @@ impl Submit {
             let answer = call.await;
             let _ = self.pending.try_set(false);
             match answer {
-                Ok(value) => then(value),
+                Ok(then) => then(),
                 Err(error) => {
                     let _ = self.failure.try_set(Some(error.into()));
                 }
@@ -113,7 +125,8 @@ pub fn ApiForm(
     /// The word on the button.
     button: &'static str,
     /// Called when somebody sends it.
-    on_submit: impl Fn() + 'static,
+    #[prop(into)]
+    on_submit: UnsyncCallback<()>,
     /// Whether the button warns.
     #[prop(optional)]
     danger: bool,
@@ -131,7 +144,7 @@ pub fn ApiForm(
             on:submit=move |event: SubmitEvent| {
                 event.prevent_default();
                 if !blocked.get_untracked() {
-                    on_submit();
+                    on_submit.run(());
                 }
             }
         >

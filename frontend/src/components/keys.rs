@@ -33,9 +33,12 @@ impl Keys {
 
 /// Knows a key for as long as the component that says so is shown.
 pub fn use_key(keys: &'static str, label: &'static str, act: impl Fn() + Send + Sync + 'static) {
+    know(keys, label, Arc::new(act));
+}
+
+fn know(keys: &'static str, label: &'static str, act: Arc<dyn Fn() + Send + Sync>) {
     let Some(context) = use_context::<Keys>() else { return };
     // Only a browser has keys; and what an effect registers cannot differ between the two sides.
-    let act: Arc<dyn Fn() + Send + Sync> = Arc::new(act);
     let id = context.next_id.with_value(|id| *id);
     context.next_id.set_value(id + 1);
     Effect::new(move |_| {

@@ -1,12 +1,12 @@
 //! The four states of what a page asked for: loading, empty, error, ready.
 //! Every page shows them through this file, so that they look the same everywhere.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, server::codee::string::FromToStringCodec};
 use leptos_meta::Title;
 use leptos_router::hooks::use_location;
-use serde::{Deserialize, Serialize};
 
 use crate::{
+    asked::{Asked, Content, Parcel, opened},
     browser,
     context::Outcome,
     failure::{Answer, Failure},
@@ -14,29 +14,38 @@ use crate::{
     pages::not_found::NotFound,
 };
 
-/// Shows a resource: a quiet line while it loads, the problem if there is one,
-/// else `view` of the answer. While it is asked for again the old answer stays.
+/// Shows what was asked for: a quiet line while it loads, the problem if there
+/// is one, else `view` of the answer. While it is asked for again the old
+/// answer stays.
 #[component]
-pub fn Load<T>(
-    resource: Resource<Answer<T>>,
+pub fn Load<T: Content>(
+    asked: Asked<T>,
     /// What is loaded, for the loading line: "runs", "the job".
     what: &'static str,
     /// Shows the answer.
     view: impl Fn(T) -> AnyView + Send + Sync + 'static,
-) -> impl IntoView
-where
-    T: Clone + Send + Sync + Serialize + for<'de> Deserialize<'de> + 'static,
-{
-    let view = StoredValue::new(view);
+) -> impl IntoView {
+    let parcel = asked.parcel;
+    // From here on nothing knows the type, so that all pages share it.
+    let show = StoredValue::new(opened(view));
+    view! { <LoadAny parcel what show /> }
+}
+
+#[component]
+fn LoadAny(
+    parcel: Resource<Parcel, FromToStringCodec>,
+    what: &'static str,
+    show: StoredValue<Box<dyn Fn(Parcel) -> Answer<AnyView> + Send + Sync>>,
+) -> impl IntoView {
     view! {
         <Transition fallback=move || view! { <Loading what /> }>
             // Not `Suspend`: while it awaits a second answer, the first one's
             // signals are gone and its view still listens.
             {move || {
-                resource
+                parcel
                     .get()
-                    .map(|answer| match answer {
-                        Ok(answer) => view.with_value(|view| view(answer)),
+                    .map(|parcel| match show.with_value(|show| show(parcel)) {
+                        Ok(view) => view,
                         Err(failure) => view! { <ProblemPage failure /> }.into_any(),
                     })
             }}

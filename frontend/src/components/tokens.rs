@@ -96,7 +96,7 @@ pub fn CreateTokenForm(
 
 /// The tokens there are.
 #[component]
-pub fn TokenRows(tokens: Vec<Token>, on_revoked: impl Fn() + Clone + Send + Sync + 'static) -> impl IntoView {
+pub fn TokenRows(tokens: Vec<Token>, #[prop(into)] on_revoked: Callback<()>) -> impl IntoView {
     if tokens.is_empty() {
         return view! { <p class="muted">"There are none."</p> }.into_any();
     }
@@ -104,10 +104,7 @@ pub fn TokenRows(tokens: Vec<Token>, on_revoked: impl Fn() + Clone + Send + Sync
         <ul class="rows" aria-label="Tokens">
             {tokens
                 .into_iter()
-                .map(|token| {
-                    let on_revoked = on_revoked.clone();
-                    view! { <TokenRow token on_revoked /> }
-                })
+                .map(|token| view! { <TokenRow token on_revoked /> })
                 .collect_view()}
         </ul>
     }
@@ -115,15 +112,16 @@ pub fn TokenRows(tokens: Vec<Token>, on_revoked: impl Fn() + Clone + Send + Sync
 }
 
 #[component]
-fn TokenRow(token: Token, on_revoked: impl Fn() + Clone + 'static) -> impl IntoView {
+fn TokenRow(token: Token, on_revoked: Callback<()>) -> impl IntoView {
     let api = use_api();
     let alive = use_alive();
     let submit = Submit::new();
     let id = token.id;
     let revoke = move |_| {
-        let (api, on_revoked) = (api.clone(), on_revoked.clone());
-        submit
-            .send(async move { api.delete(&format!("/account/tokens/{id}")).await }, move |()| on_revoked());
+        let api = api.clone();
+        submit.send(async move { api.delete(&format!("/account/tokens/{id}")).await }, move |()| {
+            on_revoked.run(())
+        });
     };
     let scopes = token.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
     view! {

@@ -7,6 +7,7 @@ use devenv_cloud_api::{
 use leptos::prelude::*;
 
 use crate::{
+    asked::ask,
     components::{
         form::{ApiForm, Field, Outcome, Submit},
         load::Load,
@@ -15,7 +16,6 @@ use crate::{
         tokens::{CreateTokenForm, TokenRows},
     },
     context::{Session, use_alive, use_api},
-    failure::Failure,
     format,
 };
 
@@ -23,22 +23,19 @@ use crate::{
 #[component]
 pub fn Account() -> impl IntoView {
     let api = use_api();
-    let resource = Resource::new(
-        || (),
-        move |()| {
-            let api = api.clone();
-            async move {
-                let viewer: Viewer = api.get("/session").await?;
-                let tokens: Page<Token> = api.get("/account/tokens").await?;
-                let sessions: Page<SignedIn> = api.get("/account/sessions").await?;
-                Ok::<_, Failure>((viewer, tokens, sessions))
-            }
-        },
-    );
-    let reload = move || resource.refetch();
+    let asked = ask(move || {
+        let api = api.clone();
+        async move {
+            let viewer: Viewer = api.get("/session").await?;
+            let tokens: Page<Token> = api.get("/account/tokens").await?;
+            let sessions: Page<SignedIn> = api.get("/account/sessions").await?;
+            Ok((viewer, tokens, sessions))
+        }
+    });
+    let reload = move || asked.refetch();
     view! {
         <Load
-            resource
+            asked
             what="your account"
             view=move |(viewer, tokens, sessions): (Viewer, Page<Token>, Page<SignedIn>)| {
                 view! {

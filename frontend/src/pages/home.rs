@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_navigate;
 
 use crate::{
+    asked::ask,
     components::{
         form::{ApiForm, Field, Submit},
         load::{Empty, Load},
@@ -23,20 +24,17 @@ use crate::{
 #[component]
 pub fn Home() -> impl IntoView {
     let api = use_api();
-    let orgs = Resource::new(
-        || (),
-        move |()| {
-            let api = api.clone();
-            async move {
-                let orgs: Page<Org> = api.get("/orgs").await?;
-                let projects: Page<Project> = api.get("/projects?limit=20").await?;
-                Ok::<_, Failure>((orgs, projects))
-            }
-        },
-    );
+    let asked = ask(move || {
+        let api = api.clone();
+        async move {
+            let orgs: Page<Org> = api.get("/orgs").await?;
+            let projects: Page<Project> = api.get("/projects?limit=20").await?;
+            Ok((orgs, projects))
+        }
+    });
     view! {
         <Load
-            resource=orgs
+            asked
             what="your organisations"
             view=|(page, projects): (Page<Org>, Page<Project>)| {
                 let none = page.items.is_empty();

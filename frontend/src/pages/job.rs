@@ -20,6 +20,7 @@ use super::{
     run::{Broken, Operate, to_blame},
 };
 use crate::{
+    asked::ask,
     chart::{SpanPanel, Waterfall, model::Model},
     components::{
         annotations::Annotations,
@@ -34,7 +35,7 @@ use crate::{
         time::Elapsed,
     },
     context::use_api,
-    failure::{Answer, Failure},
+    failure::Failure,
     live::{self, Line, Then},
     transport::Api,
 };
@@ -112,18 +113,17 @@ pub fn JobPage() -> impl IntoView {
     let api = use_api();
     let (org, project, number, job) = (param("org"), param("project"), param("number"), param("job"));
     let attempt = query("attempt");
-    let resource = Resource::new(
-        move || ([org.get(), project.get(), number.get(), job.get()], attempt.get()),
-        move |(path, attempt)| {
-            let api = api.clone();
-            async move { load(&api, path, &attempt).await }
-        },
-    );
+    let asked = ask(move || {
+        let api = api.clone();
+        let path = [org.get(), project.get(), number.get(), job.get()];
+        let attempt = attempt.get();
+        async move { load(&api, path, &attempt).await }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the job"
-            view=move |view: JobView| view! { <Ready view reload=move || resource.refetch() /> }.into_any()
+            view=move |view: JobView| view! { <Ready view reload=move || asked.refetch() /> }.into_any()
         />
     }
 }
@@ -381,32 +381,26 @@ fn LogOf(
     let api = use_api();
     let from = query("from");
     let path = StoredValue::new(api_path.clone());
-    let resource = Resource::new(
-        move || (chosen.get(), from.get()),
-        move |(chosen, from)| {
-            let (api, path) = (api.clone(), path.get_value());
-            // What is over and went well is read from its beginning; all else from its end.
-            let ended_well = match chosen {
-                Chosen::All => state.with_untracked(|s| s.is_final() && !is_bad(*s)),
-                Chosen::Span(id) => model
-                    .with_untracked(|m| m.get(id).is_some_and(|s| s.state.is_final() && !is_bad(s.state))),
-            };
-            let begin = match from.parse::<usize>() {
-                Ok(line) => Begin::At(line.saturating_sub(1)),
-                Err(_) if ended_well => Begin::At(0),
-                Err(_) => Begin::Tail,
-            };
-            let span = match chosen {
-                Chosen::All => None,
-                Chosen::Span(id) => Some(id),
-            };
-            async move {
-                Answer::<Piece>::from(
-                    fetch(&api, &path, number, span, begin, FIRST).await.map_err(Failure::from),
-                )
+    let asked = ask::<Piece, _>(move || {
+        let (api, path, chosen, from) = (api.clone(), path.get_value(), chosen.get(), from.get());
+        // What is over and went well is read from its beginning; all else from its end.
+        let ended_well = match chosen {
+            Chosen::All => state.with_untracked(|s| s.is_final() && !is_bad(*s)),
+            Chosen::Span(id) => {
+                model.with_untracked(|m| m.get(id).is_some_and(|s| s.state.is_final() && !is_bad(s.state)))
             }
-        },
-    );
+        };
+        let begin = match from.parse::<usize>() {
+            Ok(line) => Begin::At(line.saturating_sub(1)),
+            Err(_) if ended_well => Begin::At(0),
+            Err(_) => Begin::Tail,
+        };
+        let span = match chosen {
+            Chosen::All => None,
+            Chosen::Span(id) => Some(id),
+        };
+        async move { Ok(fetch(&api, &path, number, span, begin, FIRST).await?) }
+    });
     let whole_log = StoredValue::new(whole_log);
     view! {
         {move || match chosen.get() {
@@ -414,7 +408,7 @@ fn LogOf(
             Chosen::All => ().into_any(),
         }}
         <Load
-            resource
+            asked
             what="the log"
             view=move |piece: Piece| {
                 let span = match chosen.get_untracked() {

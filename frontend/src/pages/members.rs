@@ -8,9 +8,9 @@ use leptos::prelude::*;
 
 use super::{org::tabs, param};
 use crate::{
+    asked::ask,
     components::{load::Load, page_head::PageHead, tabs::Tabs, time::Ago},
     context::use_api,
-    failure::Failure,
 };
 
 /// The members' page.
@@ -18,20 +18,17 @@ use crate::{
 pub fn Members() -> impl IntoView {
     let api = use_api();
     let slug = param("org");
-    let resource = Resource::new(
-        move || slug.get(),
-        move |slug| {
-            let api = api.clone();
-            async move {
-                let org: Org = api.get(&format!("/orgs/{slug}")).await?;
-                let members: Page<Member> = api.get(&format!("/orgs/{slug}/members")).await?;
-                Ok::<_, Failure>((org, members))
-            }
-        },
-    );
+    let asked = ask(move || {
+        let (api, slug) = (api.clone(), slug.get());
+        async move {
+            let org: Org = api.get(&format!("/orgs/{slug}")).await?;
+            let members: Page<Member> = api.get(&format!("/orgs/{slug}/members")).await?;
+            Ok((org, members))
+        }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the members"
             view=|(org, members): (Org, Page<Member>)| {
                 let tabs = tabs(&org, "members");

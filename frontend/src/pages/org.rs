@@ -10,6 +10,7 @@ use leptos_router::hooks::use_navigate;
 
 use super::{home::invalid, param};
 use crate::{
+    asked::ask,
     components::{
         form::{ApiForm, Field, Submit},
         load::{Empty, Load},
@@ -18,7 +19,6 @@ use crate::{
         tabs::{Tab, Tabs},
     },
     context::use_api,
-    failure::Failure,
 };
 
 /// The tabs of an organisation.
@@ -47,20 +47,17 @@ pub(super) fn tabs(org: &Organisation, current: &str) -> Vec<Tab> {
 pub fn Org() -> impl IntoView {
     let api = use_api();
     let slug = param("org");
-    let resource = Resource::new(
-        move || slug.get(),
-        move |slug| {
-            let api = api.clone();
-            async move {
-                let org: Organisation = api.get(&format!("/orgs/{slug}")).await?;
-                let projects: Page<Project> = api.get(&format!("/orgs/{slug}/projects")).await?;
-                Ok::<_, Failure>((org, projects))
-            }
-        },
-    );
+    let asked = ask(move || {
+        let (api, slug) = (api.clone(), slug.get());
+        async move {
+            let org: Organisation = api.get(&format!("/orgs/{slug}")).await?;
+            let projects: Page<Project> = api.get(&format!("/orgs/{slug}/projects")).await?;
+            Ok((org, projects))
+        }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the projects"
             view=|(org, projects): (Organisation, Page<Project>)| {
                 let may_create = org.allowed.contains(&Action::CreateProject);

@@ -12,6 +12,7 @@ use leptos_router::hooks::use_navigate;
 
 use super::{param, query};
 use crate::{
+    asked::ask,
     components::{
         code::Code,
         form::{Outcome, Submit},
@@ -22,7 +23,6 @@ use crate::{
         tabs::{Tab, Tabs},
     },
     context::{use_alive, use_api},
-    failure::Failure,
     format::query_value,
     live,
 };
@@ -47,27 +47,25 @@ pub fn Project() -> impl IntoView {
     let api = use_api();
     let (org, project) = (param("org"), param("project"));
     let (branch, state, cursor) = (query("branch"), query("state"), query("cursor"));
-    let resource = Resource::new(
-        move || (org.get(), project.get(), branch.get(), state.get(), cursor.get()),
-        move |(org, project, branch, state, cursor)| {
-            let api = api.clone();
-            async move {
-                let base = format!("/orgs/{org}/projects/{project}");
-                let mut path = format!("{base}/runs?limit=50");
-                for (name, value) in [("branch", branch), ("state", state), ("cursor", cursor)] {
-                    if !value.is_empty() {
-                        path.push_str(&format!("&{name}={}", query_value(&value)));
-                    }
-                }
-                let project: TheProject = api.get(&base).await?;
-                let runs: Page<RunSummary> = api.get(&path).await?;
-                Ok::<_, Failure>((project, runs))
+    let asked = ask(move || {
+        let api = api.clone();
+        let base = format!("/orgs/{}/projects/{}", org.get(), project.get());
+        let mut path = format!("{base}/runs?limit=50");
+        for (name, value) in [("branch", branch), ("state", state), ("cursor", cursor)] {
+            let value = value.get();
+            if !value.is_empty() {
+                path.push_str(&format!("&{name}={}", query_value(&value)));
             }
-        },
-    );
+        }
+        async move {
+            let project: TheProject = api.get(&base).await?;
+            let runs: Page<RunSummary> = api.get(&path).await?;
+            Ok((project, runs))
+        }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the runs"
             view=move |(project, runs): (TheProject, Page<RunSummary>)| {
                 let tabs = tabs(&project, "runs");
@@ -99,7 +97,7 @@ pub fn Project() -> impl IntoView {
                     </PageHead>
                     <Tabs label="Project" tabs />
                     {if never_ran {
-                        view! { <FirstPush project=project.clone() on_run=move || resource.refetch() /> }.into_any()
+                        view! { <FirstPush project=project.clone() on_run=move || asked.refetch() /> }.into_any()
                     } else {
                         view! {
                             <RunFilter branch=branch.get() state=state.get() base=base.clone() filtered />

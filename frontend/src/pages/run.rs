@@ -7,10 +7,11 @@ use devenv_cloud_api::{
     trace::{LogWindow, RunEvent},
 };
 use leptos::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::param;
 use crate::{
+    asked::ask,
     components::{
         annotations::Annotations,
         code::Copyable,
@@ -92,18 +93,16 @@ async fn load(api: &Api, org: &str, project: &str, number: &str) -> Result<RunVi
 pub fn RunPage() -> impl IntoView {
     let api = use_api();
     let (org, project, number) = (param("org"), param("project"), param("number"));
-    let resource = Resource::new(
-        move || (org.get(), project.get(), number.get()),
-        move |(org, project, number)| {
-            let api = api.clone();
-            async move { load(&api, &org, &project, &number).await }
-        },
-    );
+    let asked = ask(move || {
+        let api = api.clone();
+        let (org, project, number) = (org.get(), project.get(), number.get());
+        async move { load(&api, &org, &project, &number).await }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the run"
-            view=move |view: RunView| view! { <Ready view reload=move || resource.refetch() /> }.into_any()
+            view=move |view: RunView| view! { <Ready view reload=move || asked.refetch() /> }.into_any()
         />
     }
 }
@@ -151,11 +150,10 @@ fn Ready(view: RunView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
 
     let names = Memo::new(move |_| {
         run.with(|r| {
-            let mut jobs: Vec<(bool, String)> =
-                r.jobs.iter().map(|j| (!is_bad(j.state), j.name.clone())).collect();
             // Failures first, else as they come.
-            jobs.sort_by_key(|(good, _)| *good);
-            jobs.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
+            let (mut jobs, good): (Vec<_>, Vec<_>) = r.jobs.iter().partition(|j| is_bad(j.state));
+            jobs.extend(good);
+            jobs.into_iter().map(|j| j.name.clone()).collect::<Vec<_>>()
         })
     });
     let annotated = Memo::new(move |_| {
@@ -269,14 +267,15 @@ pub(super) fn Operate(
     path: String,
     #[prop(into)] state: Signal<State>,
     /// Called after it was done.
-    reload: impl Fn() + Clone + Send + Sync + 'static,
+    #[prop(into)]
+    reload: Callback<()>,
 ) -> impl IntoView {
     let api = use_api();
     let alive = use_alive();
     let submit = Submit::new();
     let act = move |word: &'static str| {
-        let (api, path, reload) = (api.clone(), format!("{path}/{word}"), reload.clone());
-        submit.send(async move { api.post::<_, serde_json::Value>(&path, &()).await }, move |_| reload());
+        let (api, path) = (api.clone(), format!("{path}/{word}"));
+        submit.send(async move { api.post::<_, IgnoredAny>(&path, &()).await }, move |_| reload.run(()));
     };
     let act = StoredValue::new(act);
     let retry = move || {

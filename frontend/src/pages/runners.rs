@@ -12,6 +12,7 @@ use leptos::prelude::*;
 
 use super::{org::tabs, param};
 use crate::{
+    asked::ask,
     browser,
     components::{
         code::Code,
@@ -22,7 +23,6 @@ use crate::{
         time::Ago,
     },
     context::{use_alive, use_api},
-    failure::Failure,
 };
 
 /// How often the list is read again, in seconds.
@@ -33,20 +33,17 @@ const EVERY: u64 = 5;
 pub fn Runners() -> impl IntoView {
     let api = use_api();
     let slug = param("org");
-    let resource = Resource::new(
-        move || slug.get(),
-        move |slug| {
-            let api = api.clone();
-            async move {
-                let org: Org = api.get(&format!("/orgs/{slug}")).await?;
-                let runners: Page<Runner> = api.get(&format!("/orgs/{slug}/runners?limit=100")).await?;
-                Ok::<_, Failure>((org, runners))
-            }
-        },
-    );
+    let asked = ask(move || {
+        let (api, slug) = (api.clone(), slug.get());
+        async move {
+            let org: Org = api.get(&format!("/orgs/{slug}")).await?;
+            let runners: Page<Runner> = api.get(&format!("/orgs/{slug}/runners?limit=100")).await?;
+            Ok((org, runners))
+        }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the runners"
             view=|(org, runners): (Org, Page<Runner>)| view! { <Listed org runners=runners.items /> }.into_any()
         />

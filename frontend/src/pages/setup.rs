@@ -7,9 +7,9 @@ use leptos_meta::Title;
 
 use super::{query, sign_in::Brand};
 use crate::{
+    asked::ask,
     components::{form::Field, load::Load},
     context::use_api,
-    failure::{Answer, Failure},
 };
 
 fn problem(kind: &str) -> Option<&'static str> {
@@ -34,21 +34,18 @@ pub fn Setup() -> impl IntoView {
     let api = use_api();
     let token = query("token");
     let kind = query("problem");
-    let state = Resource::new(
-        || (),
-        move |()| {
-            let api = api.clone();
-            async move { Answer::<SetupState>::from(api.get("/setup").await.map_err(Failure::from)) }
-        },
-    );
+    let asked = ask::<SetupState, _>(move || {
+        let api = api.clone();
+        async move { Ok(api.get("/setup").await?) }
+    });
     view! {
         <Title text="Set up" />
         <main class="door">
             <Brand />
             <Load
-                resource=state
+                asked
                 what="the set-up"
-                view=move |state| {
+                view=move |state: SetupState| {
                     if !state.needed {
                         return view! {
                             <h1>"This instance is set up"</h1>

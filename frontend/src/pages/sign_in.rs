@@ -7,6 +7,7 @@ use leptos_meta::Title;
 
 use super::query;
 use crate::{
+    asked::ask,
     components::form::Field,
     context::{Outcome, use_api},
 };
@@ -29,13 +30,10 @@ pub fn SignIn() -> impl IntoView {
     let return_to = query("return_to");
     let kind = query("problem");
     // Where nobody has an account yet, the way leads to the first one.
-    let setup = Resource::new(
-        || (),
-        move |()| {
-            let api = api.clone();
-            async move { api.get::<SetupState>("/setup").await.is_ok_and(|s| s.needed) }
-        },
-    );
+    let setup = ask::<SetupState, _>(move || {
+        let api = api.clone();
+        async move { Ok(api.get("/setup").await?) }
+    });
     let outcome = use_context::<Outcome>();
     view! {
         <Title text="Sign in" />
@@ -43,7 +41,7 @@ pub fn SignIn() -> impl IntoView {
             {move || {
                 let outcome = outcome.clone();
                 Suspend::new(async move {
-                    let needed = setup.await;
+                    let needed = setup.answer().await.is_ok_and(|s| s.needed);
                     if let Some(outcome) = outcome.filter(|_| needed) {
                         outcome.set_redirect("/setup".to_owned());
                     }

@@ -34,7 +34,7 @@ pub fn Row(
         >
             {number}
         </a>
-        <span class="log-time">{line.time.format("%H:%M:%S%.3f").to_string()}</span>
+        <span class="log-time">{format::time_of_day(line.time)}</span>
         <span class=class>{move || needle.with(|needle| text(&line.text, needle))}</span>
     }
 }

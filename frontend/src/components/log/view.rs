@@ -129,10 +129,10 @@ pub fn LogPane(
             }
             return;
         }
-        browser::set_style(&sizer, "height", &format!("{}px", whole_height(total)));
+        browser::set_style(&sizer, "height", &format!("{}px", format::decimal(whole_height(total))));
         let (start, end, offset) =
             in_sight(total, f64::from(scroller.scroll_top()), f64::from(scroller.client_height()));
-        browser::set_style(&block, "transform", &format!("translateY({offset}px)"));
+        browser::set_style(&block, "transform", &format!("translateY({}px)", format::decimal(offset)));
         let first = start + rows_above(f64::from(scroller.scroll_top()) - offset);
         if top.get_untracked() != first {
             top.set(first);

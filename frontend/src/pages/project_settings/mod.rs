@@ -10,6 +10,7 @@ use leptos::prelude::*;
 
 use super::{param, project::tabs};
 use crate::{
+    asked::ask,
     components::{
         load::{Load, ProblemPage},
         page_head::PageHead,
@@ -27,22 +28,20 @@ pub fn Settings() -> impl IntoView {
     let section = Memo::new(move |_| {
         Some(section.get()).filter(|s| !s.is_empty()).unwrap_or_else(|| "general".to_owned())
     });
-    let resource = Resource::new(
-        move || (org.get(), project.get(), section.get()),
-        move |(org, project, section)| {
-            let api = api.clone();
-            async move {
-                let base = format!("/orgs/{org}/projects/{project}");
-                let project: Project = api.get(&base).await?;
-                let tokens: Option<Page<Token>> =
-                    if section == "tokens" { Some(api.get(&format!("{base}/tokens")).await?) } else { None };
-                Ok::<_, Failure>((project, tokens))
-            }
-        },
-    );
+    let asked = ask(move || {
+        let api = api.clone();
+        let base = format!("/orgs/{}/projects/{}", org.get(), project.get());
+        let section = section.get();
+        async move {
+            let project: Project = api.get(&base).await?;
+            let tokens: Option<Page<Token>> =
+                if section == "tokens" { Some(api.get(&format!("{base}/tokens")).await?) } else { None };
+            Ok((project, tokens))
+        }
+    });
     view! {
         <Load
-            resource
+            asked
             what="the settings"
             view=move |(project, tokens): (Project, Option<Page<Token>>)| {
                 if !project.allowed.contains(&Action::UpdateProject) {
@@ -59,7 +58,7 @@ pub fn Settings() -> impl IntoView {
                     "triggers" => view! { <triggers::Triggers project=project.clone() /> }.into_any(),
                     "tokens" => {
                         let tokens = tokens.map(|t| t.items).unwrap_or_default();
-                        view! { <tokens::Tokens project=project.clone() tokens reload=move || resource.refetch() /> }
+                        view! { <tokens::Tokens project=project.clone() tokens reload=move || asked.refetch() /> }
                             .into_any()
                     }
                     "danger" => view! { <danger::Danger project=project.clone() /> }.into_any(),
