@@ -101,7 +101,7 @@ pub(super) async fn cgroups() -> Vec<Finding> {
 }
 
 fn cgroups_below(root: &Path, own: &str) -> Finding {
-    const TODO: &str =
+    const ADVICE: &str =
         "run as root, or under systemd with `Delegate=yes` (`systemd-run --user --scope -p Delegate=yes …`)";
     let line = |controller: &str| {
         own.lines().find_map(|line| {
@@ -122,7 +122,7 @@ fn cgroups_below(root: &Path, own: &str) -> Finding {
             .filter(|name| !there.split_whitespace().any(|other| other == *name))
             .collect();
         if !missing.is_empty() {
-            return Finding::notice("cgroups", format!("v2, without {}", missing.join(", ")), TODO);
+            return Finding::notice("cgroups", format!("v2, without {}", missing.join(", ")), ADVICE);
         }
         vec![("all", own)]
     } else {
@@ -147,7 +147,7 @@ fn cgroups_below(root: &Path, own: &str) -> Finding {
         Finding::notice(
             "cgroups",
             format!("v{version}, but no group can be made: {}", refused.join(", ")),
-            TODO,
+            ADVICE,
         )
     }
 }
