@@ -37,7 +37,7 @@ both_engines! {
         assert_eq!(viewer.methods, [AuthMethod::Token]);
         assert_eq!(viewer.user.email, "admin@example.com");
         let org: Org = app.get("/api/v1/orgs/acme").bearer(&read).send().await.assert_status(200).json();
-        assert_eq!(org.allowed, [Action::ReadOrg, Action::ReadMembers]);
+        assert_eq!(org.allowed, [Action::ReadOrg, Action::ReadMembers, Action::ReadRunners]);
         let path = "/api/v1/orgs/acme/projects";
         let body = json!({"slug": "new"});
         let refused = app.post(path).bearer(&read).json(&body).send().await.assert_status(403);
