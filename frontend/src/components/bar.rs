@@ -33,7 +33,7 @@ fn crumbs(path: &str) -> Vec<Crumb> {
         [org, rest @ ..] => {
             add((*org).to_owned(), 1);
             match rest {
-                ["-", "members"] => add("members".to_owned(), 3),
+                ["-", page] => add((*page).to_owned(), 3),
                 [project, rest @ ..] => {
                     add((*project).to_owned(), 2);
                     match rest {
@@ -245,6 +245,7 @@ mod tests {
             ("/account", &["account"]),
             ("/acme", &["acme"]),
             ("/acme/-/members", &["acme", "members"]),
+            ("/acme/-/runners", &["acme", "runners"]),
             ("/acme/web/runs/42/x86_64-linux", &["acme", "web", "run 42", "x86_64-linux"]),
             ("/acme/web/settings/triggers", &["acme", "web", "settings"]),
         ] {
