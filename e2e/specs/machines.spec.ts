@@ -76,6 +76,18 @@ for (const [pool, starts] of [
   });
 }
 
+test("a machine that dies while it waits is no job's trouble", async ({ startServer }) => {
+  const server = await startServer({ environment: { DEVENV_CLOUD_EXECUTOR_POOL: "1" } });
+  const workspace = await createWorkspace(await server.setUp());
+  await untilStart(workspace, "pooled");
+  for (const machine of server.machines()) process.kill(machine, "SIGKILL");
+  const number = await workspace.pushNix(WHO_AM_I);
+  const run = await workspace.ended(number);
+  expect(run.state, JSON.stringify(run)).toBe("success");
+  expect(run.jobs[0]?.attempts).toHaveLength(1);
+  workspace.git.remove();
+});
+
 test("without templates every machine is booted", async ({ startServer }) => {
   const server = await startServer({ environment: { DEVENV_CLOUD_EXECUTOR_TEMPLATES: "false" } });
   const workspace = await createWorkspace(await server.setUp());

@@ -103,6 +103,7 @@ impl Pool {
     pub(super) fn take(&self, key: &Key, image: &Image) -> Found {
         let mut state = self.state();
         state.want(key, image);
+        state.bury();
         let found = match state.waiting.iter().position(|(waiting, _)| waiting == key) {
             Some(index) => Found::Waiting(state.waiting.swap_remove(index).1),
             None => match state.sizes.front().and_then(|size| size.template.clone()) {
@@ -115,7 +116,7 @@ impl Pool {
     }
 
     /// Machines restored from this did not work: nobody shall get another.
-    pub(super) fn discard(&self, key: &Key) {
+    fn discard(&self, key: &Key) {
         let mut state = self.state();
         state.waiting.retain(|(waiting, _)| waiting != key);
         if let Some(size) = state.sizes.iter_mut().find(|size| size.key == *key) {
@@ -127,6 +128,7 @@ impl Pool {
     /// What to do next, if there is anything to do.
     fn next(&self) -> Option<Step> {
         let mut state = self.state();
+        state.bury();
         let (key, image, template, failures) = match state.sizes.front() {
             Some(size) => (size.key.clone(), size.image.clone(), size.template.clone(), size.failures),
             None => return None,
@@ -151,6 +153,16 @@ impl Pool {
 }
 
 impl State {
+    /// A machine may die while it waits; no job shall find that out.
+    fn bury(&mut self) {
+        let before = self.waiting.len();
+        self.waiting.retain_mut(|(_, running)| running.process.is_alive());
+        let dead = before - self.waiting.len();
+        if dead > 0 {
+            tracing::warn!(dead, "machines that waited for jobs were gone; others take their place");
+        }
+    }
+
     fn want(&mut self, key: &Key, image: &Image) {
         let known = self.sizes.iter().position(|size| size.key == *key);
         let size = known.and_then(|index| self.sizes.remove(index)).unwrap_or_else(|| Size {

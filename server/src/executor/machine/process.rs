@@ -181,6 +181,16 @@ impl Process {
         let _ = rustix::process::setpriority_pgrp(Some(self.id), 0);
     }
 
+    /// Whether it has not ended yet, as far as its thread has noticed.
+    pub(super) fn is_alive(&mut self) -> bool {
+        if self.status.is_none()
+            && let Ok(Ok(status)) = self.ended.try_recv()
+        {
+            self.status = Some(status);
+        }
+        self.status.is_none() && !self.ended.is_terminated()
+    }
+
     /// Waits for its end.
     pub(super) async fn ended(&mut self) -> io::Result<Ended> {
         let status = match self.status {
@@ -320,12 +330,14 @@ mod tests {
         let mut theirs = shell("kill -9 $$").start(&Census::default()).await.unwrap();
         let ended = theirs.ended().await.unwrap();
         assert_eq!((ended.signal, ended.killed), (Some(9), false));
+        assert!(!theirs.is_alive());
     }
 
     #[tokio::test]
     async fn a_stop_can_wait_for_all_to_be_gone() {
         let census = Census::default();
-        let process = shell("exec sleep 1000").start(&census).await.unwrap();
+        let mut process = shell("exec sleep 1000").start(&census).await.unwrap();
+        assert!(process.is_alive());
         let mut nobody = Box::pin(census.nobody());
         assert!(futures::poll!(nobody.as_mut()).is_pending());
         drop(process);
