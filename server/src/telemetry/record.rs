@@ -62,11 +62,12 @@ pub enum Record {
 }
 
 /// Bounds of what comes from a runner. They are those of the guest's protocol,
-/// with some room for what the runner says itself.
+/// with some room for what the runner says itself, and for the three bytes that
+/// stand for every character that must not be shown.
 const MOST_RECORDS: usize = 8192;
-const LONGEST_NAME: usize = 1024;
-const LONGEST_VALUE: usize = 8192;
-const LONGEST_TEXT: usize = 128 << 10;
+const LONGEST_NAME: usize = 2048;
+const LONGEST_VALUE: usize = 16 << 10;
+const LONGEST_TEXT: usize = 256 << 10;
 const MOST_ATTRIBUTES: usize = 128;
 
 impl Record {
@@ -79,6 +80,11 @@ impl Record {
             return Err(format!("at most {MOST_RECORDS} records at once"));
         }
         records.iter().try_for_each(Self::check)
+    }
+
+    /// Whether it opens or closes a span.
+    pub(super) const fn is_about_spans(&self) -> bool {
+        matches!(self, Self::Opened { .. } | Self::Closed { .. })
     }
 
     fn check(&self) -> Result<(), String> {

@@ -171,6 +171,15 @@ pub(super) async fn tail(db: &Db, attempt: AttemptId, token_hash: &[u8]) -> Resu
     .transpose()
 }
 
+/// How many records about spans an attempt has.
+pub(super) async fn span_records(db: &Db, attempt: AttemptId) -> Result<u64, DbError> {
+    query("SELECT CAST(COALESCE(SUM(spans), 0) AS BIGINT) AS count FROM chunks WHERE attempt_id = $1")
+        .bind(attempt)
+        .one(db)
+        .await?
+        .get("count")
+}
+
 /// What appending changes of an attempt.
 pub(super) struct Advance<'a> {
     pub(super) before: u64,

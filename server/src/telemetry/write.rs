@@ -7,6 +7,7 @@ use devenv_cloud_api::{
     ids::{AttemptId, SpanId},
     runs::Annotation,
 };
+use devenv_cloud_guest::protocol::limits;
 use object_store::{ObjectStoreExt as _, path::Path};
 
 use super::{
@@ -25,6 +26,10 @@ pub(super) const INLINE: usize = 64 << 10;
 
 /// Lines of one attempt that are kept, however short they are.
 const MOST_LINES: u64 = 20_000_000;
+
+/// Records about spans that one attempt may have: both ends of each that a guest
+/// may open, and of the few that are the executor's own.
+const MOST_SPAN_RECORDS: u64 = 2 * (limits::SPANS as u64 + 100);
 
 /// Stages and tasks of one attempt that are summed up in rows.
 const MOST_STAGES: u64 = 1000;
@@ -61,11 +66,31 @@ pub(crate) async fn append(
         if new.iter().any(|record| matches!(record, Record::Line { .. })) {
             app.disk_reserve().check()?;
         }
+        refuse_spans_without_end(app, attempt, &tail, new).await?;
         if store_new(app, attempt, token_hash, &tail, new).await? {
             return Ok(());
         }
         // The end of what is stored moved, or the lease is gone: look again.
     }
+}
+
+/// The executor counts the spans of its guests; this is for a runner that does not.
+async fn refuse_spans_without_end(
+    app: &AppParts,
+    attempt: AttemptId,
+    tail: &store::Tail,
+    new: &[Record],
+) -> Result<(), ControlError> {
+    let new = new.iter().filter(|record| record.is_about_spans()).count() as u64;
+    // Most attempts do not have so many records of all kinds together.
+    if new == 0 || tail.last_seq + new <= MOST_SPAN_RECORDS {
+        return Ok(());
+    }
+    let stored = store::span_records(&app.db, attempt).await.map_err(unavailable)?;
+    if stored + new <= MOST_SPAN_RECORDS {
+        return Ok(());
+    }
+    Err(ControlError::NoRoom(format!("it has more than {} spans", limits::SPANS)))
 }
 
 /// Stores records that come right after `tail`. `false` when `tail` is true no more.

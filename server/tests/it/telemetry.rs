@@ -203,6 +203,24 @@ both_engines! {
         assert_eq!(window(&app, &lease, all()).await.seq, 2);
     }
 
+    async fn spans_without_end_are_refused_and_the_rest_is_not(app: TestApp) {
+        let (_, lease) = lease(&app).await;
+        // Half of them ends, as it may be: 200,000 of a guest and a few of the executor.
+        let mut first = 1;
+        for _ in 0..4 {
+            let mut script = Script::new(&app);
+            for id in 0..50_025 {
+                script = script.open(first + id, None, SpanKind::Command, None).close(first + id, State::Success);
+            }
+            script.send(&lease, first).await;
+            first += 100_050;
+        }
+        let more = plane(&app).append(&lease, first, Script::new(&app).job().records).await;
+        assert!(matches!(&more, Err(ControlError::NoRoom(words)) if words.contains("200000 spans")), "{more:?}");
+        Script::new(&app).line(1, "still heard").send(&lease, first).await;
+        assert_eq!(window(&app, &lease, all()).await.seq, first);
+    }
+
     async fn more_than_a_log_may_have_is_dropped_and_counted(app: TestApp) {
         let app = app.restart(&[("DEVENV_CLOUD_LIMITS_LOG_MIB", "1")]).await;
         let (_, lease) = lease(&app).await;

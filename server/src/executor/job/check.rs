@@ -17,6 +17,7 @@ use devenv_cloud_api::{
 };
 use devenv_cloud_guest::protocol::{Level, Outcome, Record, SpanKind, Stage, Stream, limits};
 
+use super::text::{plain, printable};
 use crate::telemetry::{self, JOB_SPAN};
 
 /// Errors that stand in front of everything else; further ones are lines.
@@ -25,6 +26,11 @@ const ANNOTATIONS: usize = 200;
 /// Bytes of everything but a job's output: names, attributes, messages, the
 /// guest's own lines.
 const OTHER_BYTES: u64 = 64 << 20;
+
+/// Frames that say nothing new: so many at once, and so many more a second. The
+/// guest sends one every five seconds.
+const EMPTY_FRAMES: i64 = 1000;
+const EMPTY_FRAMES_PER_SECOND: i64 = 2;
 
 /// What a guest did that it must not do, as a clause after "the machine ".
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +69,7 @@ pub(super) struct Checker {
     log_bytes: u64,
     max_log_bytes: u64,
     other_bytes: u64,
+    empty_frames: i64,
     /// Nothing in a job happened before its machine was there.
     not_before: Timestamp,
 }
@@ -76,6 +83,7 @@ impl Checker {
             log_bytes: 0,
             max_log_bytes,
             other_bytes: 0,
+            empty_frames: 0,
             not_before,
         }
     }
@@ -92,6 +100,16 @@ impl Checker {
         open.into_iter().map(|(&id, span)| (SpanId(id), span.opened)).collect()
     }
 
+    /// Counts a frame that says nothing new. They cost the guest next to nothing,
+    /// and would keep a processor here busy until the job's time is over.
+    pub(super) fn empty_frame(&mut self, now: Timestamp) -> Result<(), Violation> {
+        self.empty_frames += 1;
+        let seconds = (now - self.not_before).num_seconds().max(0);
+        let allowed = EMPTY_FRAMES.saturating_add(seconds.saturating_mul(EMPTY_FRAMES_PER_SECOND));
+        ensure!(self.empty_frames <= allowed, "sent more than {allowed} frames with nothing in them");
+        Ok(())
+    }
+
     /// Checks a frame of records and translates them into `out`, up to the first
     /// that is not in order.
     pub(super) fn records(
@@ -104,6 +122,9 @@ impl Checker {
         ensure!(first == self.next, "sent record {first} instead of {}", self.next);
         let count = records.len();
         ensure!(count <= limits::RECORDS, "sent {count} records in one frame");
+        if count == 0 {
+            return self.empty_frame(now);
+        }
         self.next += count as u64;
         out.reserve(count);
         records.into_iter().try_for_each(|record| self.record(record, now, out))
@@ -140,7 +161,7 @@ impl Checker {
                     parent: Some(parent.map_or(JOB_SPAN, SpanId)),
                     kind: span_kind(kind),
                     stage: stage.map(stage_of),
-                    name: printable(name),
+                    name: plain(name),
                     time,
                     attributes,
                 });
@@ -183,8 +204,8 @@ impl Checker {
                 ensure!(file_bytes <= limits::VALUE, "sent a file name of {file_bytes} bytes");
                 self.other(text.len() + file_bytes)?;
                 let message = Annotation {
-                    message: printable(text),
-                    file: file.map(printable),
+                    message: plain(text),
+                    file: file.map(plain),
                     line: at,
                     span: span.map(SpanId),
                 };
@@ -226,7 +247,7 @@ impl Checker {
             );
             ensure!(value.len() <= limits::VALUE, "gave an attribute {} bytes", value.len());
             self.other(key.len() + value.len())?;
-            out.insert(printable(key), printable(value));
+            out.insert(plain(key), plain(value));
         }
         Ok(out)
     }
@@ -260,11 +281,6 @@ fn say(level: Level, message: &Annotation, time: Timestamp, out: &mut Vec<teleme
 
 pub(super) fn line(span: SpanId, stream: trace::Stream, time: Timestamp, text: String) -> telemetry::Record {
     telemetry::Record::Line { span, stream, time, text: printable(text) }
-}
-
-/// Without NUL, which PostgreSQL does not store.
-pub(super) fn printable(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 pub(super) const fn state_of(outcome: Outcome) -> State {
@@ -439,6 +455,59 @@ mod tests {
             }
         };
         assert!(violation.to_string().contains("more than 200000 spans"), "{violation}");
+    }
+
+    #[test]
+    fn frames_that_say_nothing_are_counted() {
+        let mut checker = checker();
+        // A job of a day, in order.
+        for second in (0..86_400).step_by(5) {
+            checker.empty_frame(at(100 + second)).unwrap();
+        }
+        let mut checker = self::checker();
+        let sent = (1..).find(|_| checker.records(1, vec![], at(110), &mut Vec::new()).is_err());
+        assert_eq!(sent, Some(1021));
+        let violation = checker.empty_frame(at(110)).unwrap_err().to_string();
+        assert!(violation.contains("nothing in them"), "{violation}");
+    }
+
+    #[test]
+    fn names_and_messages_control_no_terminal_and_output_may() {
+        let evil = "a\u{1b}[2Jb\r\u{202e}c\u{7}";
+        let mut record = opened(1, None);
+        if let Record::SpanOpened { name, attributes, .. } = &mut record {
+            *name = evil.into();
+            attributes.push((evil.into(), evil.into()));
+        }
+        let records =
+            checker().all(1, vec![record, text(1, evil), message(Level::Error, evil)], at(200)).unwrap();
+        let harmless = "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}";
+        match &records[..] {
+            [
+                telemetry::Record::Opened { name, attributes, .. },
+                telemetry::Record::Line { text, .. },
+                telemetry::Record::Annotation(annotation),
+            ] => {
+                assert_eq!((name.as_str(), annotation.message.as_str()), (harmless, harmless));
+                assert_eq!(attributes.get(harmless).map(String::as_str), Some(harmless));
+                assert_eq!(text, evil, "colours are the job's own");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_passes_here_passes_from_a_runner_too() {
+        let nul = |count| "\0".repeat(count);
+        let mut record = opened(1, None);
+        if let Record::SpanOpened { name, attributes, .. } = &mut record {
+            *name = nul(limits::NAME);
+            *attributes = vec![(nul(limits::NAME), nul(limits::VALUE))];
+        }
+        let mut checker = Checker::new(1 << 20, at(100));
+        let records = vec![record, message(Level::Error, &nul(limits::MESSAGE)), text(1, &nul(limits::LINE))];
+        let records = checker.all(1, records, at(200)).unwrap();
+        telemetry::Record::check_all(&records).unwrap();
     }
 
     #[test]

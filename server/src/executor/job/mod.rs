@@ -10,6 +10,7 @@ mod check;
 mod lease;
 mod report;
 mod talk;
+mod text;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -30,10 +31,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    check::{Checker, Violation, printable, state_of},
+    check::{Checker, Violation, state_of},
     lease::LeaseKeeper,
     report::{ReportError, Reporter, persist},
     talk::Order,
+    text::{plain, printable},
 };
 use super::{
     Assignment, Conclusion, ControlPlane, LeaseState,
@@ -320,7 +322,7 @@ impl Attempt<'_> {
             return self.failed(&JobError::Unproven);
         }
         let state = state_of(finished.outcome);
-        let mut reason = printable(finished.reason);
+        let mut reason = plain(finished.reason);
         reason.truncate(reason.floor_char_boundary(protocol::limits::VALUE));
         if reason.is_empty() {
             reason = format!("the job ended with {state} and gave no reason");
@@ -329,7 +331,8 @@ impl Attempt<'_> {
             state,
             reason: (state != State::Success).then_some(reason),
             exit_status: finished.exit_status,
-            dropped_lines: finished.dropped_lines,
+            // As many as a runner may report.
+            dropped_lines: finished.dropped_lines.min(u32::MAX.into()),
         })
     }
 
@@ -457,7 +460,7 @@ async fn until(instant: Option<Instant>) {
 }
 
 fn error(reason: String) -> Ending {
-    let reason = Some(printable(reason));
+    let reason = Some(plain(reason));
     Ending::Report(Conclusion { state: State::Error, reason, exit_status: None, dropped_lines: 0 })
 }
 

@@ -17,6 +17,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(30);
 
+/// Records of one batch. A runner's message has room for twice as many; a frame
+/// can become many more, since a text of the guest is cut into its lines, and so
+/// can the end of a job that left everything open.
+const BATCH: usize = 4096;
+
 /// Why records could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReportError {
@@ -51,7 +56,11 @@ impl Reporter {
     }
 
     /// Notes records for the next [`Reporter::flush`].
-    pub(super) fn push(&mut self, records: Vec<Record>) {
+    pub(super) fn push(&mut self, mut records: Vec<Record>) {
+        while records.len() > BATCH {
+            let rest = records.split_off(BATCH);
+            self.batches.push_back(std::mem::replace(&mut records, rest));
+        }
         if !records.is_empty() {
             self.batches.push_back(records);
         }

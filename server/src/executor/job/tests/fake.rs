@@ -193,6 +193,8 @@ impl ControlPlane for Control {
         if *self.state.borrow() == LeaseState::Lost {
             return Err(ControlError::LeaseLost(lease.attempt));
         }
+        // As a server does with what comes from a runner.
+        Record::check_all(&records).unwrap();
         let lines = records.iter().any(|record| matches!(record, Record::Line { .. }));
         if lines && self.full.load(Ordering::Relaxed) {
             Reserve::new("/".into(), u32::MAX).check()?;

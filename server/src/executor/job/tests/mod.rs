@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use devenv_cloud_api::{runs::State, trace::Stream};
 use devenv_cloud_guest::protocol::{
-    self, GuestMessage, HostMessage, Outcome, Record as Said, SpanKind as Kind, Stage as GuestStage,
+    self, GuestMessage, HostMessage, Outcome, Record as Said, SpanKind as Kind, Stage as GuestStage, limits,
 };
 use tokio::time::{Instant, sleep};
 
@@ -153,6 +153,73 @@ async fn forged_frames_end_the_job() {
         assert!(played.killed);
         ends(&played);
     }
+}
+
+/// What is said once and becomes very much is stored in pieces that a runner's
+/// server takes (see `Control::append`).
+#[tokio::test(start_paused = true)]
+async fn what_becomes_very_many_records_is_stored_in_pieces() {
+    let played = Scene::new()
+        .play(|mut guest: Guest| async move {
+            guest.take_job().await;
+            let mut first = 1;
+            for _ in 0..5 {
+                let spans: Vec<_> = (first..first + limits::RECORDS as u64).map(opened).collect();
+                first += spans.len() as u64;
+                guest.records(first - limits::RECORDS as u64, spans).await;
+                assert!(matches!(guest.receive().await, Some(HostMessage::Acknowledge(_))));
+            }
+            let breaks = Said::Message {
+                span: None,
+                level: protocol::Level::Warning,
+                time: 0,
+                text: "\n".repeat(limits::MESSAGE),
+                file: None,
+                line: None,
+            };
+            guest.records(first, vec![breaks]).await;
+            assert!(matches!(guest.receive().await, Some(HostMessage::Acknowledge(_))));
+            guest.finish(Outcome::Success, Some(0), "").await;
+        })
+        .await;
+    assert_eq!(played.end().0, State::Success);
+    let closed = played.records.iter().filter(|r| matches!(r, Record::Closed { .. })).count();
+    assert!(closed > 5 * limits::RECORDS, "{closed} spans have ended");
+    let lines = played.records.iter().filter(|r| matches!(r, Record::Line { .. })).count();
+    assert_eq!(lines, limits::MESSAGE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_says_that_it_lives_and_nothing_else_without_end_is_stopped() {
+    let played = Scene::new()
+        .play(|mut guest: Guest| async move {
+            guest.take_job().await;
+            let alive = protocol::encode(&GuestMessage::Alive).unwrap().repeat(1000);
+            while tokio::io::AsyncWriteExt::write_all(&mut guest.channel, &alive).await.is_ok() {}
+        })
+        .await;
+    let (state, reason) = played.end();
+    assert_eq!(state, State::Error);
+    assert!(reason.contains("protocol") && reason.contains("nothing in them"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_that_nobody_has_are_cut() {
+    let played = Scene::new()
+        .play(|mut guest: Guest| async move {
+            guest.take_job().await;
+            let finished = protocol::Finished {
+                outcome: Outcome::Failure,
+                reason: "because \u{1b}[2J ".repeat(10_000),
+                exit_status: Some(i32::MIN),
+                dropped_lines: u64::MAX,
+            };
+            guest.send(&GuestMessage::Finished(finished)).await;
+        })
+        .await;
+    let conclusion = played.conclusion.unwrap();
+    conclusion.check().unwrap();
+    assert!(!conclusion.reason.unwrap().contains('\u{1b}'));
 }
 
 #[tokio::test(start_paused = true)]
