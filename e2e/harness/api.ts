@@ -56,6 +56,7 @@ export interface Run {
 export interface Span {
   name: string;
   stage?: string;
+  finished_at?: string;
   attributes: Record<string, string>;
 }
 

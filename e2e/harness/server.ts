@@ -12,7 +12,7 @@ import { createInterface } from "node:readline";
 import { Api } from "./api.ts";
 
 /** What `cargo xtask test` tells us. */
-function fromEnvironment(name: string): string {
+export function fromEnvironment(name: string): string {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set: run \`cargo xtask test --only e2e\``);
   return value;

@@ -9,9 +9,9 @@ import { type Page, test as base, expect } from "@playwright/test";
 
 import { type Project, ProjectApi } from "./api.ts";
 import { Git } from "./git.ts";
-import { type Options, type Person, Server } from "./server.ts";
+import { type Options, type Person, Server, fromEnvironment } from "./server.ts";
 
-export { expect };
+export { expect, fromEnvironment };
 
 /** The top of the checkout. */
 export const ROOT = join(import.meta.dirname, "../..");

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -133,10 +134,11 @@ fn parse_result_line(line: &str) -> Option<Count> {
 fn build_and_end_to_end(layout: &Layout, arguments: &[String]) -> Result<Count> {
     let built = build::all(layout, build::Profile::Dev)?;
     build::image(layout, &built)?;
-    step("test: end to end", || end_to_end(layout, &built, arguments))
+    let attacker = build::attacker_image(layout, &built)?;
+    step("test: end to end", || end_to_end(layout, &built, &attacker, arguments))
 }
 
-fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Result<Count> {
+fn end_to_end(layout: &Layout, built: &build::Built, attacker: &Path, arguments: &[String]) -> Result<Count> {
     let directory = layout.root.join("e2e");
     let report = directory.join("test-results/report.json");
     if report.exists() {
@@ -149,6 +151,7 @@ fn end_to_end(layout: &Layout, built: &build::Built, arguments: &[String]) -> Re
         .current_dir(&directory)
         .env("E2E_SERVER", &built.server)
         .env("E2E_IMAGES", layout.images())
+        .env("E2E_ATTACKER_IMAGES", attacker)
         .env("E2E_POSTGRES", postgres.url())
         .stdin(Stdio::null())
         .status()

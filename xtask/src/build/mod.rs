@@ -7,6 +7,7 @@
 mod assets;
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -81,16 +82,21 @@ pub(crate) fn parts(layout: &Layout, profile: Profile, parts: &[Part]) -> Result
 
 /// PID 1 of the machines: one static file, since nothing is mounted yet when it starts.
 fn guest(layout: &Layout) -> Result<PathBuf> {
+    static_program(layout, "devenv-cloud-guest")
+}
+
+/// A program that needs nothing but a kernel, from the package of the same name.
+fn static_program(layout: &Layout, name: &str) -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     // With `--target`, so that the flag does not reach build scripts.
     shell::run(
         layout
             .cargo("build")
-            .args(["--quiet", "--package", "devenv-cloud-guest", "--bin", "devenv-cloud-guest"])
+            .args(["--quiet", "--package", name, "--bin", name])
             .args(["--release", "--target", TARGET])
             .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static"),
     )?;
-    layout.keep(&layout.target.join(TARGET).join("release/devenv-cloud-guest"))
+    layout.keep(&layout.target.join(TARGET).join("release").join(name))
 }
 
 fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
@@ -111,16 +117,29 @@ fn server(layout: &Layout, profile: Profile) -> Result<PathBuf> {
 
 /// The guest image; the server itself knows when it has one made from the same parts.
 pub(crate) fn image(layout: &Layout, built: &Built) -> Result<()> {
-    step("build: guest image", || {
-        shell::run(
-            Command::new(&built.server)
-                .args(["image", "build"])
-                .env_remove("DEVENV_CLOUD_WASM")
-                .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", layout.images())
-                .current_dir(&layout.root),
-        )?;
-        remove_old_images(&layout.images())
+    step("build: guest image", || build_image(layout, built, &layout.images(), &[]))
+}
+
+/// An image whose PID 1 attacks its host; gives the directory that it is in.
+pub(crate) fn attacker_image(layout: &Layout, built: &Built) -> Result<PathBuf> {
+    step("build: image of the guest that attacks", || {
+        let guest = static_program(layout, "devenv-cloud-attacker")?;
+        let images = layout.cache.join("attacker-images");
+        build_image(layout, built, &images, &[OsStr::new("--guest"), guest.as_os_str()])?;
+        Ok(images)
     })
+}
+
+fn build_image(layout: &Layout, built: &Built, images: &Path, arguments: &[&OsStr]) -> Result<()> {
+    shell::run(
+        Command::new(&built.server)
+            .args(["image", "build"])
+            .args(arguments)
+            .env_remove("DEVENV_CLOUD_WASM")
+            .env("DEVENV_CLOUD_EXECUTOR_IMAGE_DIR", images)
+            .current_dir(&layout.root),
+    )?;
+    remove_old_images(images)
 }
 
 /// Every change of the guest makes another image of some 200 MB: keeps the newest few.
