@@ -7,7 +7,10 @@ use clap::{Parser, Subcommand};
 use devenv_cloud::{
     config::Config,
     doctor::{self, DoctorOptions},
-    executor::image::{self, ImageCommand},
+    executor::{
+        image::{self, ImageCommand},
+        machine::{self, MachineSettings, MachinesCommand},
+    },
     local::{self, RunOptions, places},
     runner, serve, web,
 };
@@ -39,6 +42,9 @@ enum Command {
     /// Build, list and verify the images that machines boot.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look into the machines of this host; `docs/benchmarks.md` has more.
+    #[command(subcommand, hide = true)]
+    Machines(MachinesCommand),
     /// Print the effective configuration, every key documented, secrets masked.
     Config {
         /// Print the reference of all keys instead, as Markdown.
@@ -88,6 +94,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 places::image_dir(&config, &cache)
             };
             runtime()?.block_on(image::run(command, images))?;
+        }
+        Command::Machines(MachinesCommand::Bench(options)) => {
+            let config = config()?;
+            let cache = places::cache_dir().unwrap_or_else(|_| config.server.state_dir.clone());
+            let images = places::image_dir(&config, &cache);
+            let settings =
+                MachineSettings { images, ..MachineSettings::of(&config.executor, PathBuf::new()) };
+            runtime()?.block_on(machine::bench(options, settings))?;
         }
         Command::Runner(options) => {
             let config = config()?;

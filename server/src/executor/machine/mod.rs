@@ -7,6 +7,7 @@
 //! its disk has no name and goes away with it.
 
 mod accelerator;
+mod bench;
 mod command_line;
 mod examine;
 mod host;
@@ -30,6 +31,7 @@ use tokio::{
 
 use super::{control_plane::Limits, image::ImageError};
 
+pub use bench::{BenchOptions, MachinesCommand, bench};
 pub use examine::{Examined, examine};
 pub use qemu::{MachineSettings, QemuMachines};
 

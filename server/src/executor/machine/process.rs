@@ -169,6 +169,11 @@ pub(super) struct Ended {
 }
 
 impl Process {
+    /// Its number. It may be gone, and another process have it.
+    pub(super) const fn id(&self) -> Pid {
+        self.id
+    }
+
     /// Kills it at once.
     pub(super) fn kill(&mut self) {
         self.killed |= rustix::process::pidfd_send_signal(&self.handle, Signal::KILL).is_ok();
