@@ -1,6 +1,9 @@
 //! The REST API as a script uses it: plain requests, the contract's types.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use devenv_cloud_api::{PREFIX, problem::Problem};
@@ -13,7 +16,7 @@ pub(crate) struct Client {
     base_url: String,
     token: Option<String>,
     /// `name=value` of the session cookie.
-    cookie: RefCell<Option<String>>,
+    cookie: Mutex<Option<String>>,
 }
 
 impl Client {
@@ -24,7 +27,7 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .into();
-        Self { agent, base_url: base_url.to_owned(), token: None, cookie: RefCell::default() }
+        Self { agent, base_url: base_url.to_owned(), token: None, cookie: Mutex::default() }
     }
 
     /// The same server, asked with a personal access token.
@@ -58,7 +61,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if let Some(cookie) = &*self.cookie.borrow() {
+        if let Some(cookie) = &*self.cookie.lock().unwrap_or_else(PoisonError::into_inner) {
             // A session is a browser's: it says which page a request comes from.
             request = request.header("cookie", cookie).header("origin", &self.base_url);
         }
@@ -69,7 +72,7 @@ impl Client {
         let status = response.status();
         let cookie = response.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok());
         if let Some(pair) = cookie.and_then(|cookie| cookie.split(';').next()) {
-            *self.cookie.borrow_mut() = Some(pair.to_owned());
+            *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(pair.to_owned());
         }
         let body = response.body_mut().read_to_string()?;
         if !status.is_success() {

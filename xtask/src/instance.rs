@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use devenv_cloud_api::{
     accounts::{CreateToken, NewToken, Setup, SetupState, SignIn, Viewer},
-    orgs::{CreateOrg, CreateProject, Org, Project},
+    orgs::{CreateOrg, CreateProject, Org, Project, ProjectSettings},
     permissions::Scope,
     runs::{Run, RunSummary},
     trace::Trace,
@@ -185,6 +185,16 @@ impl Instance {
 
     /// The project, created if it is not there.
     pub(crate) fn project(&self, credentials: &Credentials, slug: &str) -> Result<Project> {
+        self.project_with(credentials, slug, ProjectSettings::default())
+    }
+
+    /// The project, created with these settings if it is not there.
+    pub(crate) fn project_with(
+        &self,
+        credentials: &Credentials,
+        slug: &str,
+        settings: ProjectSettings,
+    ) -> Result<Project> {
         let client = self.client.with_token(&credentials.token);
         if client.find::<Org>(&format!("/orgs/{ORG}"))?.is_none() {
             let name = Some("Demo".to_owned());
@@ -198,7 +208,7 @@ impl Instance {
             &CreateProject {
                 slug: read(slug)?,
                 description: "The example that `cargo xtask demo` pushes".to_owned(),
-                settings: Default::default(),
+                settings,
             },
         )
     }
@@ -214,6 +224,18 @@ impl Instance {
             .find(|run| run.commit.sha == commit)
             .with_context(|| format!("the push of {commit} made no run"))?;
         client.get(&format!("{path}/{}", run.number))
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to stop, and waits until it is gone.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        shell::quietly(Command::new("kill").arg(self.child.id().to_string()))?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Where it keeps what it keeps.

@@ -13,8 +13,10 @@ mod demo;
 mod instance;
 mod layout;
 mod postgres;
+mod processes;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -69,12 +71,16 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Run very many jobs, and look whether anything stays behind.
+    Soak(soak::Soak),
 }
 
 #[derive(Subcommand)]
 enum Bench {
     /// From an accepted push to the start of the evaluation and the end of the run.
     Push(bench::Push),
+    /// Restores, memory, channel, and how much slower Nix is in a machine.
+    Machines(bench::Machines),
 }
 
 fn main() -> ExitCode {
@@ -104,5 +110,7 @@ fn run() -> Result<()> {
         Command::Test { only, playwright } => test::run(&layout, &only, &playwright),
         Command::Demo { once, port } => demo::run(&layout, once, port),
         Command::Bench { what: Bench::Push(what) } => bench::push(&layout, &what),
+        Command::Bench { what: Bench::Machines(what) } => bench::machines(&layout, &what),
+        Command::Soak(what) => soak::run(&layout, &what),
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
 }
 
 /// A command as one would type it, for messages.
-fn typed(command: &Command) -> String {
+pub(crate) fn typed(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)

@@ -1,9 +1,8 @@
-//! Benchmarks: figures for people to compare, never tests with a limit, since
-//! another machine or a busy minute gives other figures.
+//! From a push to its evaluation, for every way in which a machine comes to be,
+//! one push after another and several at once; beside it, what Buildbot takes to
+//! its first step.
 
-mod spread;
-
-use std::{thread, time::Duration};
+use std::{path::Path, sync::Barrier, thread, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
@@ -15,16 +14,21 @@ use devenv_cloud_api::{
 };
 use serde_json::json;
 
-use self::spread::Spread;
+use super::{
+    Which,
+    buildbot::{self, Times},
+    project,
+    spread::Spread,
+};
 use crate::{
-    build,
+    build::Built,
     instance::{Credentials, Instance, WorkTree},
     layout::Layout,
-    setup,
-    shell::step,
+    processes,
+    shell::{say, step},
 };
 
-/// How often a push is repeated whose machine did not come to be as it should
+/// How often pushes are repeated whose machines did not come to be as they should
 /// have: the pool was not full again.
 const REPEATS: u32 = 10;
 
@@ -56,24 +60,43 @@ impl Start {
         }
     }
 
-    const fn settings(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Cold => &[("DEVENV_CLOUD_EXECUTOR_TEMPLATES", "false")],
-            Self::OnDemand => &[("DEVENV_CLOUD_EXECUTOR_POOL", "0")],
-            Self::Pooled => &[],
+    /// One push at a time meets the server as it comes; for more at once it gets
+    /// room for all of them, so that none waits for another's end.
+    fn settings(self, at_once: u32) -> Vec<(&'static str, String)> {
+        let mut settings = match self {
+            Self::Cold => vec![("DEVENV_CLOUD_EXECUTOR_TEMPLATES", "false".to_owned())],
+            Self::OnDemand => vec![("DEVENV_CLOUD_EXECUTOR_POOL", "0".to_owned())],
+            Self::Pooled => vec![],
+        };
+        if at_once > 1 {
+            settings.push(("DEVENV_CLOUD_EXECUTOR_SLOTS", at_once.to_string()));
         }
+        settings
+    }
+
+    /// Machines that wait when nothing happens.
+    fn waiting(self, at_once: u32) -> usize {
+        if self == Self::Pooled { at_once as usize } else { 0 }
     }
 }
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Push {
-    /// How many pushes of each kind, one after another.
+    #[command(flatten)]
+    which: Which,
+    /// How many pushes of each kind.
     #[arg(long, default_value_t = 20)]
     count: u32,
     /// How machines come to be; all ways by default.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_delimiter = ',')]
     path: Vec<Start>,
+    /// How many pushes at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 5, 10])]
+    at_once: Vec<u32>,
+    /// Do not compare with Buildbot.
+    #[arg(long)]
+    no_buildbot: bool,
     /// Print JSON in place of the table: `{"rows": [...]}` in the last line.
     #[arg(long)]
     json: bool,
@@ -89,72 +112,137 @@ struct Sample {
 /// A row of the table.
 struct Row {
     start: Start,
+    at_once: u32,
     samples: Vec<Sample>,
 }
 
-/// Pushes one after another to a fresh server, for each way.
+/// Pushes to fresh servers.
 pub(crate) fn push(layout: &Layout, what: &Push) -> Result<()> {
-    setup::run(layout)?;
-    let built = build::all(layout, build::Profile::Release)?;
-    build::image(layout, &built)?;
+    let built = what.which.built(layout)?;
+    let files = tempfile::tempdir()?;
+    project::write(&layout.root.join("examples/hello"), files.path())?;
+    let buildbot = (!what.no_buildbot).then(|| compare(layout, files.path(), what.count)).flatten();
+
     let paths = if what.path.is_empty() { &Start::ALL[..] } else { &what.path[..] };
     let mut rows = Vec::new();
     for &start in paths {
-        let samples = step(&format!("{} pushes, {}", what.count, start.as_str()), || {
-            let state = tempfile::tempdir()?;
-            let instance =
-                Instance::start(layout, &built, state.path(), Instance::free_port()?, start.settings())?;
-            let bench = Bench::prepare(layout, &instance, start)?;
-            (1..=what.count).map(|_| bench.sample()).collect::<Result<Vec<_>>>()
-        })?;
-        rows.push(Row { start, samples });
+        for &at_once in &what.at_once {
+            let at_once = at_once.max(1);
+            let name = format!("{} pushes, {}, {at_once} at once", what.count, start.as_str());
+            match step(&name, || measure(layout, &built, files.path(), start, at_once, what.count)) {
+                Ok(samples) => rows.push(Row { start, at_once, samples }),
+                // The other rows are worth having.
+                Err(error) => say(&format!("no row for this: {error:#}")),
+            }
+        }
+    }
+    if rows.is_empty() {
+        bail!("nothing could be measured");
     }
     if what.json {
-        print_json(&rows)
+        print_json(&rows, buildbot.as_ref());
     } else {
-        print_table(&rows)
+        print_table(&rows, buildbot.as_ref());
     }
     Ok(())
 }
 
+/// The same project, started by Buildbot. It is no reason to stop if there is none.
+fn compare(layout: &Layout, files: &Path, count: u32) -> Option<Times> {
+    step("the same project with Buildbot", || buildbot::measure(layout, files, count))
+        .inspect_err(|error| say(&format!("going on without Buildbot: {error:#}")))
+        .ok()
+}
+
+fn measure(
+    layout: &Layout,
+    built: &Built,
+    files: &Path,
+    start: Start,
+    at_once: u32,
+    count: u32,
+) -> Result<Vec<Sample>> {
+    let state = tempfile::tempdir()?;
+    let settings = start.settings(at_once);
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let instance = Instance::start(layout, built, state.path(), Instance::free_port()?, &settings)?;
+    let bench = Bench::prepare(&instance, files, start, at_once)?;
+    // The first ones fill caches of all kinds.
+    bench.samples()?;
+    let mut samples = Vec::new();
+    while samples.len() < count as usize {
+        samples.extend(bench.samples()?);
+    }
+    Ok(samples)
+}
+
 struct Bench<'a> {
-    layout: &'a Layout,
     instance: &'a Instance,
     credentials: Credentials,
-    project: Project,
-    tree: WorkTree,
+    files: &'a Path,
     start: Start,
+    /// One for each push at the same time.
+    trees: Vec<(Project, WorkTree)>,
 }
 
 impl<'a> Bench<'a> {
-    /// A project, and machines that come to be as they should.
-    fn prepare(layout: &'a Layout, instance: &'a Instance, start: Start) -> Result<Self> {
+    fn prepare(instance: &'a Instance, files: &'a Path, start: Start, at_once: u32) -> Result<Self> {
         let credentials = instance.credentials()?;
-        let project = instance.project(&credentials, "hello")?;
-        let tree = WorkTree::clone(instance.state().join("work-tree"), &project, &credentials)?;
-        let bench = Self { layout, instance, credentials, project, tree, start };
-        bench.sample()?;
-        Ok(bench)
+        let mut trees = Vec::new();
+        for number in 1..=at_once {
+            let project = instance.project(&credentials, &format!("hello-{number}"))?;
+            let directory = instance.state().join(format!("work-tree-{number}"));
+            let tree = WorkTree::clone(directory, &project, &credentials)?;
+            trees.push((project, tree));
+        }
+        Ok(Self { instance, credentials, files, start, trees })
     }
 
-    /// Pushes until a machine came to be in the way that is measured.
-    fn sample(&self) -> Result<Sample> {
+    /// Pushes until all machines came to be in the way that is measured.
+    fn samples(&self) -> Result<Vec<Sample>> {
+        let at_once = self.trees.len();
         for _ in 0..REPEATS {
-            let (run, trace) = self.push()?;
-            let machine = trace.spans.iter().find_map(|span| span.attributes.get(MACHINE_START));
-            if machine.map(String::as_str) == Some(self.start.as_str()) {
-                return sample(&run, &trace);
+            processes::wait_for_rest(self.instance.process(), self.start.waiting(at_once as u32));
+            let pushed = self.push()?;
+            let right = |trace: &Trace| {
+                let machine = trace.spans.iter().find_map(|span| span.attributes.get(MACHINE_START));
+                machine.map(String::as_str) == Some(self.start.as_str())
+            };
+            if pushed.iter().all(|(_, trace)| right(trace)) {
+                return pushed.iter().map(|(run, trace)| sample(run, trace)).collect();
             }
-            // What fills the pool, or makes the template, needs a quiet moment.
+            // What makes the template needs a quiet moment.
             thread::sleep(Duration::from_secs(5));
         }
-        bail!("{REPEATS} pushes, and no machine was {}: the server's log says why", self.start.as_str())
+        let start = self.start.as_str();
+        bail!(
+            "{REPEATS} times {at_once} pushes, and not all machines were {start}: the server's log says why"
+        )
     }
 
-    fn push(&self) -> Result<(Run, Trace)> {
-        let commit = self.tree.commit(&self.layout.root.join("examples/hello"), "A push of the benchmark")?;
-        self.tree.push(false)?;
-        let run = self.instance.run_of(&self.credentials, &self.project, &commit)?;
+    /// Pushes to all projects at the same time.
+    fn push(&self) -> Result<Vec<(Run, Trace)>> {
+        let barrier = Barrier::new(self.trees.len());
+        thread::scope(|scope| {
+            let pushes: Vec<_> = self
+                .trees
+                .iter()
+                .map(|(project, tree)| scope.spawn(|| self.push_one(project, tree, &barrier)))
+                .collect();
+            pushes
+                .into_iter()
+                .map(|push| push.join().unwrap_or_else(|_| bail!("a thread that pushed has a defect")))
+                .collect()
+        })
+    }
+
+    fn push_one(&self, project: &Project, tree: &WorkTree, barrier: &Barrier) -> Result<(Run, Trace)> {
+        let commit = tree.commit(self.files, "A push of the benchmark");
+        // Also with an error: the others wait for all.
+        barrier.wait();
+        let commit = commit?;
+        tree.push(false)?;
+        let run = self.instance.run_of(&self.credentials, project, &commit)?;
         let run = self.instance.wait_for(&self.credentials, &run)?;
         let trace = self.instance.trace_of(&self.credentials, &run)?;
         Ok((run, trace))
@@ -180,38 +268,63 @@ fn sample(run: &Run, trace: &Trace) -> Result<Sample> {
 }
 
 impl Row {
+    fn spread(&self, of: fn(&Sample) -> i64) -> Spread {
+        Spread::of(self.samples.iter().map(of))
+    }
+
     fn figures(&self) -> [(&'static str, Spread); 3] {
-        let spread = |of: fn(&Sample) -> i64| Spread::of(self.samples.iter().map(of));
         [
-            ("machine ready", spread(|sample| sample.machine_ready)),
-            ("evaluation begun", spread(|sample| sample.evaluation_begun)),
-            ("run finished", spread(|sample| sample.run_finished)),
+            ("machine ready", self.spread(|sample| sample.machine_ready)),
+            ("evaluation begun", self.spread(|sample| sample.evaluation_begun)),
+            ("run finished", self.spread(|sample| sample.run_finished)),
         ]
     }
+
+    /// How many times longer Buildbot takes to its first step than we to the
+    /// evaluation; for one push at a time, since that is what it was measured with.
+    fn ratio(&self, buildbot: &Times) -> Option<f64> {
+        let begun = self.spread(|sample| sample.evaluation_begun).percentile(50);
+        let theirs = Spread::of(buildbot.first_step.iter().copied()).percentile(50);
+        let ratio = (theirs as f64 / begun as f64 * 100.0).round() / 100.0;
+        (self.at_once == 1 && begun > 0).then_some(ratio)
+    }
 }
 
-fn print_table(rows: &[Row]) {
-    println!("| machine | push accepted until | min | p50 | p95 | max |");
-    println!("|---|---|---:|---:|---:|---:|");
+fn print_table(rows: &[Row], buildbot: Option<&Times>) {
+    println!("| machine | at once | push accepted until | min | p50 | p95 | max | Buildbot takes |");
+    println!("|---|---:|---|---:|---:|---:|---:|---|");
     for row in rows {
         for (name, spread) in row.figures() {
-            println!("| {} | {name} | {} |", row.start.as_str(), spread.cells());
+            let ratio = buildbot.and_then(|times| row.ratio(times)).filter(|_| name == "evaluation begun");
+            let ratio = ratio.map(|ratio| format!("{ratio:.1} times as long")).unwrap_or_default();
+            let (start, at_once) = (row.start.as_str(), row.at_once);
+            println!("| {start} | {at_once} | {name} | {} | {ratio} |", spread.cells());
         }
     }
-    println!("\nmilliseconds; pushes one after another");
+    for (name, spread) in buildbot.map(Times::figures).into_iter().flatten() {
+        println!("| Buildbot, none | 1 | {name} | {} | |", spread.cells());
+    }
+    println!("\n(milliseconds)");
 }
 
-fn print_json(rows: &[Row]) {
+fn print_json(rows: &[Row], buildbot: Option<&Times>) {
     let rows: Vec<_> = rows
         .iter()
         .map(|row| {
             let mut object = json!({
                 "path": row.start.as_str(),
-                "concurrency": 1,
+                "concurrency": row.at_once,
                 "count": row.samples.len(),
             });
             for (name, spread) in row.figures() {
                 object[format!("{}_ms", name.replace(' ', "_"))] = spread.json();
+            }
+            if let Some((times, ratio)) = buildbot.and_then(|times| Some((times, row.ratio(times)?))) {
+                let mut theirs = json!({ "version": buildbot::VERSION, "ratio": ratio });
+                for (name, spread) in times.figures() {
+                    theirs[format!("{}_ms", name.replace(' ', "_"))] = spread.json();
+                }
+                object["buildbot"] = theirs;
             }
             object
         })

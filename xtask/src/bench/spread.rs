@@ -13,7 +13,7 @@ impl Spread {
     }
 
     /// The smallest figure that at least `percent` of all figures do not exceed.
-    fn percentile(&self, percent: usize) -> i64 {
+    pub(super) fn percentile(&self, percent: usize) -> i64 {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).copied().unwrap_or_default()
     }
