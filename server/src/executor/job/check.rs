@@ -27,6 +27,9 @@ const ANNOTATIONS: usize = 200;
 /// guest's own lines.
 const OTHER_BYTES: u64 = 64 << 20;
 
+/// What a line costs beside its bytes, where one text becomes many lines.
+const LINE_COST: usize = 128;
+
 /// Frames that say nothing new: so many at once, and so many more a second. The
 /// guest sends one every five seconds.
 const EMPTY_FRAMES: i64 = 1000;
@@ -202,7 +205,8 @@ impl Checker {
                 let file_bytes = file.as_ref().map_or(0, String::len);
                 ensure!(text.len() <= limits::MESSAGE, "sent a message of {} bytes", text.len());
                 ensure!(file_bytes <= limits::VALUE, "sent a file name of {file_bytes} bytes");
-                self.other(text.len() + file_bytes)?;
+                let lines = text.bytes().filter(|&byte| byte == b'\n').count();
+                self.other(text.len() + file_bytes + lines * LINE_COST)?;
                 let message = Annotation {
                     message: plain(text),
                     file: file.map(plain),
@@ -455,6 +459,19 @@ mod tests {
             }
         };
         assert!(violation.to_string().contains("more than 200000 spans"), "{violation}");
+    }
+
+    #[test]
+    fn messages_of_nothing_but_line_breaks_are_refused_before_they_are_very_many_lines() {
+        let (mut checker, mut lines) = (checker(), 0);
+        for first in 1.. {
+            let breaks = message(Level::Warning, &"\n".repeat(limits::MESSAGE));
+            match checker.all(first, vec![breaks], at(200)) {
+                Ok(records) => lines += records.len(),
+                Err(_) => break,
+            }
+        }
+        assert!((250_000..=600_000).contains(&lines), "{lines}");
     }
 
     #[test]

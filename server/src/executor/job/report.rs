@@ -56,13 +56,18 @@ impl Reporter {
     }
 
     /// Notes records for the next [`Reporter::flush`].
-    pub(super) fn push(&mut self, mut records: Vec<Record>) {
-        while records.len() > BATCH {
-            let rest = records.split_off(BATCH);
-            self.batches.push_back(std::mem::replace(&mut records, rest));
+    pub(super) fn push(&mut self, records: Vec<Record>) {
+        if records.len() <= BATCH {
+            if !records.is_empty() {
+                self.batches.push_back(records);
+            }
+            return;
         }
-        if !records.is_empty() {
-            self.batches.push_back(records);
+        // Each in memory of its own: a part that is split off would leave the room
+        // of the whole behind it.
+        let mut records = records.into_iter();
+        while records.len() > 0 {
+            self.batches.push_back(records.by_ref().take(BATCH).collect());
         }
     }
 
