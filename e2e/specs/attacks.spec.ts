@@ -56,7 +56,7 @@ async function start(startServer: (options: object) => Promise<Server>): Promise
       // Attacks and others' jobs at the same time.
       DEVENV_CLOUD_EXECUTOR_SLOTS: "3",
       DEVENV_CLOUD_EXECUTOR_POOL: "1",
-      DEVENV_CLOUD_LIMITS_LOG_MIB: "16",
+      DEVENV_CLOUD_LIMITS_LOG_MIB: "4",
     },
   });
   const workspace = await createWorkspace(await server.setUp(), { cpus: 1, memory_mib: 512, disk_mib: 256 });
