@@ -42,7 +42,9 @@ pub(super) const KINDS: [Kind; 9] = [
     kind("descriptors", |h| h.descriptors, 8.0, 0.0),
     // Caches of the database and the allocator are not full at once.
     kind("resident, KiB", |h| h.resident_kib, 12_288.0, 8.0),
-    kind("memory files, KiB", |h| h.memory_files_kib, 1024.0, 0.0),
+    // A page of the template for every page that a machine is the first to read
+    // and that the template never wrote: bounded by one machine's memory.
+    kind("memory files, KiB", |h| h.memory_files_kib, 65_536.0, 0.0),
     // A commit, a run and its rows.
     kind("disk but logs, KiB", |h| h.disk_kib, 4096.0, 64.0),
     kind("logs, KiB", |h| h.logs_kib, 4096.0, 64.0),
@@ -73,7 +75,7 @@ impl Holdings {
             memory_files_kib: memory_files.map(|file| file.blocks() / 2).sum(),
             disk_kib: disk(state, &["objects", WORK_TREE, "server.log"]),
             logs_kib: disk(&state.join("objects"), &[]) + disk(&state.join("server.log"), &[]),
-            control_groups: control_groups(Path::new("/sys/fs/cgroup"), 4),
+            control_groups: control_groups(server),
             mounts: fs::read_to_string(format!("{proc}/mountinfo")).unwrap_or_default().lines().count()
                 as u64,
         }
@@ -90,8 +92,12 @@ fn disk(path: &Path, without: &[&str]) -> u64 {
     metadata.blocks() / 2 + inside.sum::<u64>()
 }
 
-/// Control groups of ours.
-fn control_groups(directory: &Path, depth: u32) -> u64 {
+/// Control groups of this server's machines: its id is in their names.
+pub(super) fn control_groups(server: u32) -> u64 {
+    groups_below(Path::new("/sys/fs/cgroup"), &format!("-{server}-"), 5)
+}
+
+fn groups_below(directory: &Path, mark: &str, depth: u32) -> u64 {
     if depth == 0 {
         return 0;
     }
@@ -99,8 +105,9 @@ fn control_groups(directory: &Path, depth: u32) -> u64 {
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .map(|entry| {
-            let ours = entry.file_name().to_string_lossy().contains("devenv-cloud");
-            u64::from(ours) + control_groups(&entry.path(), depth - 1)
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.starts_with("devenv-cloud") && name.contains(mark);
+            u64::from(ours) + groups_below(&entry.path(), mark, depth - 1)
         })
         .sum()
 }

@@ -10,7 +10,7 @@ mod slope;
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use devenv_cloud_api::{
     orgs::ProjectSettings,
     runs::{Run, State},
@@ -66,9 +66,10 @@ pub(crate) fn run(layout: &Layout, what: &Soak) -> Result<()> {
         counted.push(row);
     }
     let problems = judge(&counted);
-    let machines: Vec<_> = processes::below(instance.process());
+    let server = instance.process();
+    let machines = processes::below(server);
     step("stop the server", || instance.stop())?;
-    let left = left_behind(state.path(), &machines);
+    let left = left_behind(server, state.path(), &machines);
     for problem in problems.iter().chain(&left) {
         say(problem);
     }
@@ -162,7 +163,7 @@ fn judge(counted: &[(u32, Holdings)]) -> Vec<String> {
 }
 
 /// What a server that was stopped must not leave.
-fn left_behind(state: &Path, before: &[processes::Process]) -> Vec<String> {
+fn left_behind(server: u32, state: &Path, before: &[processes::Process]) -> Vec<String> {
     let mut left = Vec::new();
     for process in before.iter().filter(|process| process.is_machine()) {
         let name = fs::read_to_string(format!("/proc/{}/comm", process.id)).unwrap_or_default();
@@ -170,8 +171,11 @@ fn left_behind(state: &Path, before: &[processes::Process]) -> Vec<String> {
             left.push(format!("the machine {} still runs", process.id));
         }
     }
-    let scratch = fs::read_dir(state.join("scratch")).context("cannot read the scratch directory");
-    for entry in scratch.into_iter().flatten().flatten() {
+    let groups = holdings::control_groups(server);
+    if groups > 0 {
+        left.push(format!("{groups} control groups are left"));
+    }
+    for entry in fs::read_dir(state.join("scratch")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         // One formatted disk of each size, from which the others are copied.
         if !name.ends_with(".ext4") {
