@@ -263,6 +263,10 @@ pub struct Attempt {
     /// Why it ended so, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// While it is queued: why it waits, in words that follow "it".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "waits for one of 2 slots"))]
+    pub waits: Option<String>,
     /// The exit status of the job's last command, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,

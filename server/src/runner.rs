@@ -167,7 +167,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let control = Arc::new(RemoteControlPlane::new(link.clone(), random.clone()));
     let dismissed = control.dismissed();
     let drain = Duration::from_secs(config.runner.drain_seconds.into());
-    let settings = ExecutorSettings { slots, drain };
+    let settings = ExecutorSettings { slots, room: config.executor.room(), drain };
     let executor = Executor::new(settings, control, machines.clone(), clock, random);
     let (shutdown, stop) = (CancellationToken::new(), executor.stop());
     let executing = tokio::spawn(executor.run(shutdown.clone()));

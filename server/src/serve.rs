@@ -19,6 +19,7 @@ use crate::{
     },
     identity::{self, Identity},
     metrics::Metrics,
+    runners,
     runs::{self, LocalControlPlane},
     web,
 };
@@ -86,18 +87,25 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 /// Executes jobs in this process, if it is to, until the server stops.
 async fn execute(app: App) {
     if !app.config.executor.enabled {
+        // It may have been, when this server last ran.
+        if let Err(error) = runners::leave_embedded(&app).await {
+            tracing::warn!(%error, "cannot note that this server executes nothing");
+        }
         return;
     }
     let config = &app.config.executor;
     let machines = MachineSettings::of(config, app.config.server.state_dir.clone());
     let machines = Arc::new(QemuMachines::start(machines).await);
     machines.expect_usual().await;
-    let settings = ExecutorSettings { slots: config.slots, drain: DRAIN };
+    let settings = ExecutorSettings { slots: config.slots, room: config.room(), drain: DRAIN };
     let control = Arc::new(LocalControlPlane::new(app.clone()));
     let (clock, random) = (app.clock.clone(), app.random.clone());
     let executor = Executor::new(settings, control, machines.clone(), clock, random);
     executor.run(app.shutdown.clone()).await;
     machines.stop().await;
+    if let Err(error) = runners::leave_embedded(&app).await {
+        tracing::warn!(%error, "cannot note that this server executes nothing any more");
+    }
 }
 
 /// Puts the application together.

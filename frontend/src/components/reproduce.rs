@@ -78,6 +78,7 @@ mod tests {
             number: 1,
             state,
             reason: None,
+            waits: None,
             exit_status: None,
             queued_at: time,
             started_at: None,

@@ -47,7 +47,10 @@ pub fn Progress(#[prop(into)] attempt: Signal<Option<Attempt>>) -> impl IntoView
             let attempt = attempt.as_ref()?;
             let passed = |since| format::duration(format::elapsed(since, None, now.get()));
             match attempt.state {
-                State::Queued => Some(format!("waiting for a machine, {}", passed(attempt.queued_at))),
+                State::Queued => {
+                    let waits = attempt.waits.as_deref().unwrap_or("waits for a machine");
+                    Some(format!("{waits} · {}", passed(attempt.queued_at)))
+                }
                 State::Running => {
                     Some(attempt.stages.iter().rev().find(|s| s.state == State::Running).map_or_else(
                         || format!("working, {}", passed(attempt.started_at.unwrap_or(attempt.queued_at))),

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use super::{ConfigError, Count, Givens, Key, Secret, Text};
+use crate::executor::Room;
 
 /// How `docs/configuration.md` begins.
 const HEAD: &str = "\
@@ -126,6 +127,14 @@ config! {
         enabled: bool = "true",
         /// How many jobs at once; 0 means half the processors, at least one.
         slots: u32 = "0",
+        /// MiB of memory that all machines may have together: those that run with their whole
+        /// size, templates and machines that wait with what they hold. `auto`: the host's
+        /// memory less an eighth, at least 512 MiB less.
+        memory_mib: Count = "auto",
+        /// Processors that the machines of all jobs may have together: `auto` (twice those of
+        /// the host, or two for each of `slots` if that is more) or a number. Few jobs use all
+        /// of theirs all the time.
+        cpus: Count = "auto",
         /// Where the images are. Empty: `images` in the state directory.
         image_dir: PathBuf = "",
         /// `auto`, `kvm` or `tcg` (software emulation, slow).
@@ -223,6 +232,40 @@ impl Executor {
             Count::Of(count) => count,
         }
     }
+}
+
+impl Executor {
+    /// What machines may have together on this host.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let memory_mib = match self.memory_mib {
+            Count::Auto => {
+                let memory = memory_of_host();
+                memory - (memory / 8).max(512).min(memory / 2)
+            }
+            Count::Of(memory) => memory,
+        };
+        let cpus = match self.cpus {
+            Count::Auto => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                u32::try_from(cores).unwrap_or(u32::MAX).max(self.slots).saturating_mul(2)
+            }
+            Count::Of(cpus) => cpus,
+        };
+        Room { memory_mib: memory_mib.max(1), cpus: cpus.max(1) }
+    }
+}
+
+/// MiB of memory that this process may have: the host's, or its control group's
+/// (version 2) if that is less.
+fn memory_of_host() -> u32 {
+    let of_group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok())
+        .unwrap_or(u64::MAX);
+    let host = rustix::system::sysinfo();
+    let bytes = (host.totalram as u64).saturating_mul(u64::from(host.mem_unit.max(1)));
+    u32::try_from(bytes.min(of_group) >> 20).unwrap_or(u32::MAX)
 }
 
 impl Server {

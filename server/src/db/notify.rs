@@ -17,6 +17,9 @@ const CHANNEL: &str = "devenv_cloud";
 pub enum Topic {
     /// There may be work in the queue.
     Queue,
+    /// The queue has moved: something left it, or room was found. There is no new
+    /// work in it.
+    Moved,
     /// A run or one of its jobs changed.
     Run(RunId),
     /// An attempt changed: state, lease, new records.
@@ -27,6 +30,7 @@ impl Topic {
     fn encode(self) -> String {
         match self {
             Self::Queue => "queue".to_owned(),
+            Self::Moved => "moved".to_owned(),
             Self::Run(id) => format!("run:{id}"),
             Self::Attempt(id) => format!("attempt:{id}"),
         }
@@ -36,6 +40,7 @@ impl Topic {
         let id = |text: &str| text.parse::<Uuid>().ok();
         match text.split_once(':') {
             None if text == "queue" => Some(Self::Queue),
+            None if text == "moved" => Some(Self::Moved),
             Some(("run", rest)) => id(rest).map(|id| Self::Run(RunId(id))),
             Some(("attempt", rest)) => id(rest).map(|id| Self::Attempt(AttemptId(id))),
             _ => None,

@@ -38,13 +38,28 @@ impl Default for Lease {
     }
 }
 
+/// What machines may have together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Room {
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u32,
+}
+
 /// What an executor can take.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// The executor's name, for people: host name and process.
+    /// The executor's name, for the log: host name and process.
     pub runner: String,
+    /// The host's name.
+    pub host: String,
     /// The platforms that it executes, e.g. `x86_64-linux`.
     pub platforms: Vec<String>,
+    /// How many jobs at once.
+    pub slots: u32,
+    /// What the machines of all its jobs may have together.
+    pub room: Room,
 }
 
 /// One attempt at a job, with all that is needed to do it.
@@ -171,6 +186,10 @@ pub type PackStream = Pin<Box<dyn Stream<Item = Result<Bytes, ControlError>> + S
 /// Where work comes from and where reports go.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
+    /// Says that the executor is there, and what it has: before the first claim,
+    /// and now and then. Work is claimed up to what was last said.
+    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError>;
+
     /// Waits for work and claims it. Returns `None` when there was none for a
     /// while; call again.
     async fn claim(&self, capacity: &Capacity) -> Result<Option<Assignment>, ControlError>;

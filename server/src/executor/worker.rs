@@ -6,7 +6,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assignment, Capacity, ControlPlane, PLATFORMS,
+    Assignment, Capacity, ControlPlane, PLATFORMS, Room,
     job::{self, Context},
     machine::Machines,
 };
@@ -15,11 +15,16 @@ use crate::clock::{Clock, Random};
 /// How long a control plane that failed is left alone.
 const REST: Duration = Duration::from_secs(2);
 
+/// How often the control plane hears that the executor is there.
+const REPORT_EVERY: Duration = Duration::from_secs(15);
+
 /// How many jobs are done at once and how long a stop may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ExecutorSettings {
     /// Jobs at once.
     pub slots: u32,
+    /// What the machines of all jobs may have together.
+    pub room: Room,
     /// How long running jobs may take to end when the executor is stopped.
     /// Those that do not are dropped: their leases lapse, and they are done
     /// again, here or elsewhere.
@@ -46,7 +51,10 @@ impl Executor {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let capacity = Capacity {
             runner: format!("{host}-{}", std::process::id()),
+            host,
             platforms: PLATFORMS.iter().map(|&platform| platform.to_owned()).collect(),
+            slots: settings.slots.max(1),
+            room: settings.room,
         };
         let stop = CancellationToken::new();
         Self { settings, capacity, context: Context { control, machines, clock, random, stop } }
@@ -61,8 +69,21 @@ impl Executor {
     /// Works until `shutdown`, and then until running jobs have ended or the
     /// time for that is over.
     pub async fn run(self, shutdown: CancellationToken) {
-        let slots = self.settings.slots.max(1);
-        tracing::info!(runner = self.capacity.runner, slots, "executing jobs");
+        let Capacity { runner, slots, room: Room { memory_mib, cpus }, .. } = &self.capacity;
+        tracing::info!(runner, slots, memory_mib, cpus, "executing jobs");
+        tokio::select! {
+            () = self.work(&shutdown) => {}
+            () = report(&self.context, &self.capacity, REPORT_EVERY) => {}
+        }
+    }
+
+    async fn work(&self, shutdown: &CancellationToken) {
+        // What it has must be known before anything is weighed against it.
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = report_once(&self.context, &self.capacity) => {}
+        }
+        let slots = self.capacity.slots;
         let mut workers = JoinSet::new();
         for _ in 0..slots {
             workers.spawn(work(self.context.clone(), self.capacity.clone(), shutdown.clone()));
@@ -75,6 +96,22 @@ impl Executor {
             self.context.stop.cancel();
             while workers.join_next().await.is_some() {}
         }
+    }
+}
+
+/// Says what the executor has, as often as it takes until that is known.
+async fn report_once(context: &Context, capacity: &Capacity) {
+    while let Err(error) = context.control.report(capacity).await {
+        tracing::debug!("cannot report: {:#}", anyhow::Error::from(error));
+        sleep(REST).await;
+    }
+}
+
+/// Says what the executor has, again and again.
+async fn report(context: &Context, capacity: &Capacity, every: Duration) {
+    loop {
+        sleep(every).await;
+        report_once(context, capacity).await;
     }
 }
 
@@ -138,7 +175,12 @@ mod tests {
 
     /// An executor with two slots and three jobs to do.
     fn scene() -> Scene {
+        scene_of(|_| {})
+    }
+
+    fn scene_of(prepare: impl FnOnce(&Control)) -> Scene {
         let control = Arc::new(Control::default());
+        prepare(&control);
         *control.work.lock().unwrap() = (1..=3)
             .map(|token| {
                 let mut assignment = assignment();
@@ -149,7 +191,8 @@ mod tests {
         let (sender, guests) = mpsc::unbounded_channel();
         let host =
             Host { guests: sender, killed: Arc::new(watch::Sender::new(false)), exit: None, missing: false };
-        let settings = ExecutorSettings { slots: 2, drain: Duration::from_secs(30) };
+        let room = Room { memory_mib: 4096, cpus: 4 };
+        let settings = ExecutorSettings { slots: 2, room, drain: Duration::from_secs(30) };
         let (clock, random) = (Clock::fake(at(100)), Random::seeded(1));
         let executor = Executor::new(settings, control.clone(), Arc::new(host), clock, random);
         let shutdown = CancellationToken::new();
@@ -165,10 +208,20 @@ mod tests {
         sleep(Duration::from_secs(5)).await;
         assert!(scene.guests.try_recv().is_err());
         assert_eq!(scene.control.claims.load(Ordering::Relaxed), 2);
+        assert_eq!(scene.control.reports.lock().unwrap()[..], [Room { memory_mib: 4096, cpus: 4 }]);
         // A machine that dies gives its slot to the next job.
         drop(first);
         scene.guests.recv().await.unwrap();
         assert!(scene.control.conclusion.lock().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_claimed_before_it_is_known_what_there_is() {
+        let mut scene = scene_of(|control| control.reachable.store(false, Ordering::Relaxed));
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(scene.control.claims.load(Ordering::Relaxed), 0);
+        scene.control.reachable.store(true, Ordering::Relaxed);
+        scene.guests.recv().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,6 +40,10 @@ impl LocalControl {
 
 #[async_trait]
 impl ControlPlane for LocalControl {
+    async fn report(&self, _: &Capacity) -> Result<(), ControlError> {
+        Ok(())
+    }
+
     async fn claim(&self, _: &Capacity) -> Result<Option<Assignment>, ControlError> {
         Ok(None)
     }

@@ -103,6 +103,7 @@ impl TraceFile {
             number: 1,
             state: conclusion.state,
             reason: conclusion.reason.clone(),
+            waits: None,
             exit_status: conclusion.exit_status,
             queued_at: about.began,
             started_at: Some(about.began),

@@ -30,6 +30,7 @@ use crate::{
     identity::{Principal, User},
     orgs::{OrgAccess, OrgRow},
     refusal::{Fields, Refusal},
+    runs,
 };
 
 /// A project, found for a principal who may do to it what was asked for.
@@ -261,7 +262,7 @@ pub async fn update(
     change: UpdateProject,
 ) -> Result<Project, Refusal> {
     let UpdateProject { description, settings } = change;
-    let before = access.project.settings.default_branch.clone();
+    let was = access.project.settings.clone();
     let project = &mut access.project;
     if let Some(description) = description {
         project.description = description;
@@ -271,7 +272,11 @@ pub async fn update(
     }
     check(&project.description, &project.settings)?;
     store::update(&app.db, project).await?;
-    if project.settings.default_branch != before {
+    let ProjectSettings { memory_mib, cpus, .. } = project.settings;
+    if (memory_mib, cpus) != (was.memory_mib, was.cpus) {
+        runs::queue::resize_queued(app, project.id, memory_mib, cpus).await?;
+    }
+    if project.settings.default_branch != was.default_branch {
         forge::set_default_branch(app, project.id, &project.settings.default_branch)
             .await
             .map_err(|e| Refusal::Failed(e.into()))?;

@@ -58,7 +58,7 @@ pub async fn list(
                 // organisation's job.
                 last_error: row.last_error.filter(|_| org == owner.org()),
                 last_error_at: row.last_error_at.filter(|_| org == owner.org()),
-                can_manage: may_manage && org == owner.org(),
+                can_manage: may_manage && org == owner.org() && !row.embedded,
             }
         })
         .collect())
@@ -86,11 +86,12 @@ pub async fn update(app: &AppParts, owner: Owner, id: RunnerId, change: UpdateRu
 /// it was executing is done again by somebody else.
 ///
 /// # Errors
-/// When there is none.
+/// When there is none, or it is a server's own executor, which would go on.
 pub async fn revoke(app: &AppParts, owner: Owner, id: RunnerId) -> Result<(), Refusal> {
     // First: from here on it can claim nothing. A claim under way has locked
     // the runner's row, so what it claims is seen below.
-    if !store::revoke_runner(&app.db, owner.org(), id, app.clock.now()).await? {
+    let now = app.clock.now();
+    if !store::revoke_runner(&app.db, owner.org(), id, now, now - SILENT).await? {
         return Err(Refusal::NotFound);
     }
     let ended = runs::end_all_of_runner(app, id, "its runner was revoked while this was running").await?;

@@ -14,6 +14,7 @@
 mod credential;
 mod manage;
 mod register;
+mod report;
 mod store;
 mod tokens;
 
@@ -23,6 +24,7 @@ use devenv_cloud_api::ids::OrgId;
 pub use credential::{authenticate, renew};
 pub use manage::{list, revoke, update};
 pub use register::{hello, leave, register};
+pub use report::{embedded, leave_embedded, report, report_embedded};
 pub use tokens::{create_token, revoke_token, tokens};
 
 use crate::{db::DbError, executor::remote::wire};
@@ -41,7 +43,7 @@ pub const AWAY: TimeDelta = TimeDelta::days(30);
 
 /// Without a sign of life for so long, a runner is shown as offline. It asks
 /// for work or renews a lease more often than this.
-const SILENT: TimeDelta = TimeDelta::seconds(90);
+pub const SILENT: TimeDelta = TimeDelta::seconds(90);
 
 /// Whose runners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

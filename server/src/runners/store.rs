@@ -9,7 +9,10 @@ use devenv_cloud_api::{
 
 use crate::{
     db::{Db, DbError, Row, Tx, query},
-    executor::remote::wire::Announcement,
+    executor::{
+        Capacity,
+        remote::wire::{Announcement, Report},
+    },
     identity::RunnerPrincipal,
 };
 
@@ -216,6 +219,65 @@ pub(super) async fn set_left(db: &Db, id: RunnerId, now: Timestamp) -> Result<()
     query("UPDATE runners SET left_at = $2 WHERE id = $1").bind(id).bind(now).execute(db).await.map(|_| ())
 }
 
+/// The runner that is the executor of the server with this key.
+pub(super) async fn find_embedded(db: &Db, key: &[u8]) -> Result<Option<RunnerId>, DbError> {
+    query("SELECT id FROM runners WHERE nonce_hash = $1 AND embedded AND revoked_at IS NULL")
+        .bind(key)
+        .optional(db)
+        .await?
+        .map(|row| row.get("id"))
+        .transpose()
+}
+
+/// Makes the row of a server's executor, or writes into it what is true now.
+pub(super) async fn put_embedded(
+    db: &Db,
+    id: RunnerId,
+    capacity: &Capacity,
+    key: Vec<u8>,
+    now: Timestamp,
+) -> Result<RunnerId, DbError> {
+    query(
+        "INSERT INTO runners (id, org_id, name, labels, platforms, slots, version, nonce_hash, created_at, \
+         last_seen_at, draining, embedded, memory_mib, cpus) \
+         VALUES ($1, NULL, $2, ',', $3, $4, $5, $6, $7, $7, $8, $9, $10, $11) \
+         ON CONFLICT (nonce_hash) DO UPDATE SET name = excluded.name, platforms = excluded.platforms, \
+         slots = excluded.slots, version = excluded.version, last_seen_at = excluded.last_seen_at, \
+         left_at = NULL, revoked_at = NULL, memory_mib = excluded.memory_mib, cpus = excluded.cpus RETURNING id",
+    )
+    .bind(id)
+    .bind(&capacity.host)
+    .bind(joined(&capacity.platforms))
+    .bind(capacity.slots)
+    .bind(env!("CARGO_PKG_VERSION"))
+    .bind(key)
+    .bind(now)
+    .bind(false)
+    .bind(true)
+    .bind(capacity.room.memory_mib)
+    .bind(capacity.room.cpus)
+    .one(db)
+    .await?
+    .get("id")
+}
+
+/// Writes down what a runner says that it has.
+pub(super) async fn set_report(
+    db: &Db,
+    id: RunnerId,
+    report: &Report,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    query("UPDATE runners SET memory_mib = $2, cpus = $3, last_seen_at = $4, left_at = NULL WHERE id = $1")
+        .bind(id)
+        .bind(report.room.memory_mib)
+        .bind(report.room.cpus)
+        .bind(now)
+        .execute(db)
+        .await
+        .map(|_| ())
+}
+
 /// Locks a runner until the transaction ends.
 pub(super) async fn lock(tx: &mut Tx, id: RunnerId) -> Result<(), DbError> {
     query("UPDATE runners SET slots = slots WHERE id = $1").bind(id).execute(tx).await.map(|_| ())
@@ -314,6 +376,7 @@ pub(super) struct RunnerRow {
     pub(super) draining: bool,
     pub(super) last_error: Option<String>,
     pub(super) last_error_at: Option<Timestamp>,
+    pub(super) embedded: bool,
 }
 
 fn runner(row: &Row) -> Result<RunnerRow, DbError> {
@@ -331,6 +394,7 @@ fn runner(row: &Row) -> Result<RunnerRow, DbError> {
         draining: row.get("draining")?,
         last_error: row.get("last_error")?,
         last_error_at: row.get("last_error_at")?,
+        embedded: row.get("embedded")?,
     })
 }
 
@@ -408,19 +472,23 @@ pub(super) async fn set_draining(
     Ok(changed == 1)
 }
 
+/// Revokes a runner. The executor of a server that is there cannot be.
 pub(super) async fn revoke_runner(
     db: &Db,
     org: Option<OrgId>,
     id: RunnerId,
     now: Timestamp,
+    silence: Timestamp,
 ) -> Result<bool, DbError> {
     let changed = query(
         "UPDATE runners SET revoked_at = $3 WHERE id = $1 \
-         AND (org_id = $2 OR ($2 IS NULL AND org_id IS NULL)) AND revoked_at IS NULL",
+         AND (org_id = $2 OR ($2 IS NULL AND org_id IS NULL)) AND revoked_at IS NULL \
+         AND (NOT embedded OR left_at IS NOT NULL OR last_seen_at <= $4)",
     )
     .bind(id)
     .bind(org)
     .bind(now)
+    .bind(silence)
     .execute(db)
     .await?;
     Ok(changed == 1)

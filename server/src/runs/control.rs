@@ -19,6 +19,7 @@ use crate::{
         PackStream,
     },
     forge::{self, ForgeError, Repository},
+    runners,
     telemetry::{self, Record},
 };
 
@@ -49,6 +50,10 @@ fn source_error(error: ForgeError) -> ControlError {
 
 #[async_trait]
 impl ControlPlane for LocalControlPlane {
+    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
+        runners::report_embedded(&self.app, capacity).await.map(|_| ()).map_err(unavailable)
+    }
+
     async fn claim(&self, capacity: &Capacity) -> Result<Option<Assignment>, ControlError> {
         queue::claim(&self.app, queue::Claimant::Embedded(capacity)).await.map_err(unavailable)
     }

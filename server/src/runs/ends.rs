@@ -80,8 +80,9 @@ async fn end_in(
             now,
         };
         store::insert_attempt(tx, &again).await?;
-        tx.wake(Topic::Queue);
     }
+    // There is something new to do, or room for what waited.
+    tx.wake(Topic::Queue);
     app.metrics.attempts.with_label_values(&[state.as_str()]).inc();
     Ok(true)
 }

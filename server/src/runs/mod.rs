@@ -22,15 +22,16 @@ pub mod queue;
 mod read;
 mod steer;
 mod store;
+mod waits;
 
 pub use control::LocalControlPlane;
 pub use create::{NewRun, create};
 pub use drive::drive;
 pub use ends::{end_all_of_runner, is_of_runner, put_right_after_restart, reap_lapsed_leases_once};
 pub use instance::instance_id;
-pub use read::{RunFilter, find_run, list_runs, run_events, search};
+pub use read::{RunFilter, attempt_of, find_run, follow, list_runs, run_events, search};
 pub use steer::{cancel_job, cancel_run, retry_job, retry_run, start};
-pub use store::{AttemptRow, attempt_of, find_attempt, newest_at};
+pub use store::{AttemptRow, find_attempt, newest_at};
 
 /// What can go wrong when runs are changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,15 +1,17 @@
 //! Reading runs, once or as they change.
 
+use std::time::Duration;
+
 use devenv_cloud_api::{
-    ids::ProjectId,
+    ids::{AttemptId, ProjectId},
     names::Slug,
-    runs::{Run, RunSummary, State},
+    runs::{Attempt, Run, RunSummary, State},
     trace::RunEvent,
 };
 use futures::Stream;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::{RunError, queue, store};
+use super::{AttemptRow, RunError, queue, store, waits};
 use crate::{
     app::{App, AppParts},
     db::{DbError, Topic},
@@ -64,7 +66,19 @@ pub async fn find_run(
 ) -> Result<Run, RunError> {
     let summary = store::find(&app.db, project, number).await?.ok_or(RunError::NotFound("run"))?;
     let jobs = store::jobs(&app.db, summary.id).await?;
-    Ok(Run { org: org.clone(), project: slug.clone(), summary, jobs, can_operate })
+    let mut run = Run { org: org.clone(), project: slug.clone(), summary, jobs, can_operate };
+    waits::explain_run(app, &mut run).await?;
+    Ok(run)
+}
+
+/// An attempt with its stages, as the API shows it, and as telemetry sees it.
+///
+/// # Errors
+/// See [`DbError`].
+pub async fn attempt_of(app: &AppParts, id: AttemptId) -> Result<Option<(Attempt, AttemptRow)>, DbError> {
+    let Some((mut attempt, row)) = store::attempt_of(&app.db, id).await? else { return Ok(None) };
+    waits::explain(app, &mut attempt).await?;
+    Ok(Some((attempt, row)))
 }
 
 struct Follower {
@@ -118,19 +132,40 @@ impl Follower {
     /// Waits for news of the run. `false` when the server stops.
     async fn wait(&mut self) -> bool {
         let run = self.shown.as_ref().map(|run| run.summary.id);
-        let slow = tokio::time::sleep(queue::SLOW_POLL);
-        tokio::pin!(slow);
-        loop {
-            tokio::select! {
-                topic = self.news.recv() => match topic {
-                    Ok(Topic::Run(id)) if Some(id) == run => return true,
-                    Err(RecvError::Lagged(_)) => return true,
-                    Ok(_) => {}
-                    Err(RecvError::Closed) => return false,
-                },
-                () = &mut slow => return true,
-                () = self.app.shutdown.cancelled() => return false,
-            }
+        let waits = self.shown.iter().flat_map(|run| &run.jobs).any(|job| job.state == State::Queued);
+        follow(&self.app, &mut self.news, waits, |topic| matches!(topic, Topic::Run(id) if Some(id) == run))
+            .await
+    }
+}
+
+/// How often somebody who watches what waits hears that the queue has moved.
+const MOVES: Duration = Duration::from_secs(1);
+
+/// Waits for news that `is_mine`; for somebody who `waits` in the queue, also
+/// for news of the queue, now and then. `false` when the server stops.
+pub async fn follow(
+    app: &AppParts,
+    news: &mut Receiver<Topic>,
+    waits: bool,
+    is_mine: impl Fn(Topic) -> bool + Send,
+) -> bool {
+    let slow = tokio::time::sleep(queue::SLOW_POLL);
+    tokio::pin!(slow);
+    let quick = tokio::time::Instant::now() + MOVES;
+    let mut moved = false;
+    loop {
+        tokio::select! {
+            topic = news.recv() => match topic {
+                Ok(topic) if is_mine(topic) => return true,
+                Ok(Topic::Queue | Topic::Moved) => moved = waits,
+                // Too much happened to remember: perhaps this was among it.
+                Err(RecvError::Lagged(_)) => return true,
+                Ok(_) => {}
+                Err(RecvError::Closed) => return false,
+            },
+            () = tokio::time::sleep_until(quick), if moved => return true,
+            () = &mut slow => return true,
+            () = app.shutdown.cancelled() => return false,
         }
     }
 }

@@ -1,25 +1,36 @@
-//! All SQL about runs, jobs, attempts and their stages: here what changes
-//! them, in [`show`] what shows them, in [`runner`] what a runner has and takes.
+//! All SQL about runs, jobs, attempts and their stages: here what makes and
+//! changes them, in [`queue`] who gets what next, in [`lease`] what becomes of
+//! it, in [`runner`] what a runner has and takes, in [`show`] what people see.
 
+mod lease;
+mod queue;
 mod runner;
 mod show;
 
 use devenv_cloud_api::{
     Timestamp,
-    ids::{AttemptId, JobId, OrgId, ProjectId, RunId, RunnerId, UserId},
-    names::Slug,
+    ids::{AttemptId, JobId, OrgId, ProjectId, RunId, UserId},
     orgs::ProjectSettings,
     runs::{Commit, State, Trigger},
 };
 
-pub(super) use runner::{
-    count_of_runner, held_by_runner, held_with, is_of_runner, lock_runner, note_error, runner_takes,
+pub(super) use lease::{
+    End, Holder, end_attempt, held_by, lapsed, lease_is_quiet, renew_lease, request_cancel, source_of,
 };
-use show::commit_of;
-pub use show::{AttemptRow, attempt_of, find_attempt, newest_at};
-pub(super) use show::{find, jobs, list, search};
+pub(super) use queue::{
+    AssignmentRow, Next, Start, Waiting, Wanted, anything_queued, assignment, by_org, depths, keep_room,
+    next_in_queue, own_before, resize_queued, start_attempt, waiting_attempt, waiting_of_run,
+};
+pub(super) use runner::{
+    RunnerNow, held_by_runner, held_with, is_of_runner, lock_runner, note_error, runner_takes, runners_now,
+    used_of_runner,
+};
+#[cfg(test)]
+pub(super) use runner::{RunnerTakes, Used};
+pub use show::{AttemptRow, find_attempt, newest_at};
+pub(super) use show::{attempt_of, find, jobs, list, search};
 
-use crate::db::{Db, DbError, Row, Target, Tx, query, skipping_locked};
+use crate::db::{DbError, Row, Target, Tx, query};
 
 fn settings_of(row: &Row) -> Result<ProjectSettings, DbError> {
     // Settings that an older version wrote and this one does not understand
@@ -119,9 +130,18 @@ pub(super) struct AttemptInsert<'a> {
 }
 
 pub(super) async fn insert_attempt(tx: &mut Tx, attempt: &AttemptInsert<'_>) -> Result<(), DbError> {
+    let of = query(
+        "SELECT p.org_id, p.settings FROM jobs j JOIN runs r ON r.id = j.run_id \
+         JOIN projects p ON p.id = r.project_id WHERE j.id = $1",
+    )
+    .bind(attempt.job)
+    .one(&mut *tx)
+    .await?;
+    let settings = settings_of(&of)?;
     query(
-        "INSERT INTO attempts (id, job_id, number, state, reason, automatic, queued_at, finished_at, annotations, \
-         last_seq, line_count, dropped_lines, log_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '[]', 0, 0, 0, 0)",
+        "INSERT INTO attempts (id, job_id, number, state, reason, automatic, queued_at, finished_at, org_id, \
+         memory_mib, cpus, annotations, last_seq, line_count, dropped_lines, log_bytes) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '[]', 0, 0, 0, 0)",
     )
     .bind(attempt.id)
     .bind(attempt.job)
@@ -131,6 +151,9 @@ pub(super) async fn insert_attempt(tx: &mut Tx, attempt: &AttemptInsert<'_>) -> 
     .bind(attempt.automatic)
     .bind(attempt.now)
     .bind(attempt.state.is_final().then_some(attempt.now))
+    .bind(of.get::<OrgId>("org_id")?)
+    .bind(settings.memory_mib)
+    .bind(settings.cpus)
     .execute(tx)
     .await
     .map(|_| ())
@@ -175,289 +198,6 @@ pub(super) async fn run_of_attempt(tx: &mut Tx, attempt: AttemptId) -> Result<Op
         .transpose()
 }
 
-/// Which attempts somebody takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken<'a> {
-    /// The platforms, between commas.
-    pub(super) platforms: &'a str,
-    /// The labels, between commas.
-    pub(super) labels: &'a str,
-    /// The one organisation; none: any.
-    pub(super) org: Option<OrgId>,
-}
-
-/// The attempts that are queued for somebody. Projects are looked at from the
-/// side, so that they are not locked: pushes count their runs there.
-macro_rules! queued_for {
-    ($select:literal, $end:literal) => {
-        concat!(
-            $select,
-            " FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
-             WHERE a.state = 'queued' AND $1 LIKE '%,' || j.platform || ',%' \
-             AND (j.runner_label IS NULL OR $2 LIKE '%,' || j.runner_label || ',%') \
-             AND ($3 IS NULL OR r.project_id IN (SELECT id FROM projects WHERE org_id = $3)) ",
-            $end
-        )
-    };
-}
-
-/// Whether anything is queued for them. Locks nothing.
-pub(super) async fn anything_queued(db: &Db, taken: &Taken<'_>) -> Result<bool, DbError> {
-    query(queued_for!("SELECT 1 AS one", "LIMIT 1"))
-        .bind(taken.platforms)
-        .bind(taken.labels)
-        .bind(taken.org)
-        .optional(db)
-        .await
-        .map(|row| row.is_some())
-}
-
-/// The attempt that has waited longest. It, its job and its run are locked; a
-/// row that somebody else has locked is passed over instead of waited for.
-pub(super) async fn next_in_queue(
-    tx: &mut Tx,
-    taken: &Taken<'_>,
-) -> Result<Option<(AttemptId, RunId)>, DbError> {
-    skipping_locked!(queued_for!("SELECT a.id, j.run_id", "ORDER BY a.queued_at, a.id LIMIT 1"))
-        .bind(taken.platforms)
-        .bind(taken.labels)
-        .bind(taken.org)
-        .optional(tx)
-        .await?
-        .map(|row| Ok((row.get("id")?, row.get("run_id")?)))
-        .transpose()
-}
-
-/// Who an attempt is given to.
-pub(super) struct Start<'a> {
-    pub(super) token_hash: &'a [u8],
-    pub(super) lease_until: Timestamp,
-    /// The executor's name. That of one in a server begins with the server's.
-    pub(super) runner: &'a str,
-    /// The runner, if it is one.
-    pub(super) runner_id: Option<RunnerId>,
-    pub(super) now: Timestamp,
-}
-
-pub(super) async fn start_attempt(
-    tx: &mut Tx,
-    attempt: AttemptId,
-    start: &Start<'_>,
-) -> Result<bool, DbError> {
-    let changed = query(
-        "UPDATE attempts SET state = 'running', started_at = $2, lease_token = $3, lease_until = $4, runner = $5, \
-         runner_id = $6 WHERE id = $1 AND state = 'queued'",
-    )
-    .bind(attempt)
-    .bind(start.now)
-    .bind(start.token_hash)
-    .bind(start.lease_until)
-    .bind(start.runner)
-    .bind(start.runner_id)
-    .execute(tx)
-    .await?;
-    Ok(changed == 1)
-}
-
-/// What an assignment is made of.
-#[derive(Debug)]
-pub(super) struct AssignmentRow {
-    pub(super) job: JobId,
-    pub(super) job_name: String,
-    pub(super) platform: String,
-    pub(super) profile: Option<String>,
-    pub(super) attempt_number: u32,
-    pub(super) queued_at: Timestamp,
-    pub(super) run: RunId,
-    pub(super) run_number: u64,
-    pub(super) trigger: Trigger,
-    pub(super) triggered_by: String,
-    pub(super) commit: Commit,
-    pub(super) org: Slug,
-    pub(super) project: Slug,
-    pub(super) settings: ProjectSettings,
-    pub(super) executor: String,
-    pub(super) runner: Option<RunnerId>,
-}
-
-pub(super) async fn assignment(tx: &mut Tx, attempt: AttemptId) -> Result<AssignmentRow, DbError> {
-    let row = query(
-        "SELECT a.number AS attempt_number, a.queued_at, a.runner, a.runner_id, j.id AS job_id, j.name AS job_name, j.platform, j.profile, \
-         r.id AS run_id, r.number AS run_number, r.cause, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
-         r.author_email, p.slug AS project, p.settings, o.slug AS org \
-         FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
-         JOIN projects p ON p.id = r.project_id JOIN orgs o ON o.id = p.org_id WHERE a.id = $1",
-    )
-    .bind(attempt)
-    .one(tx)
-    .await?;
-    Ok(AssignmentRow {
-        job: row.get("job_id")?,
-        job_name: row.get("job_name")?,
-        platform: row.get("platform")?,
-        profile: row.get("profile")?,
-        attempt_number: row.get("attempt_number")?,
-        queued_at: row.get("queued_at")?,
-        run: row.get("run_id")?,
-        run_number: row.get("run_number")?,
-        trigger: row.get("cause")?,
-        triggered_by: row.get("triggered_by")?,
-        commit: commit_of(&row)?,
-        org: row.get("org")?,
-        project: row.get("project")?,
-        settings: settings_of(&row)?,
-        executor: row.get("runner")?,
-        runner: row.get("runner_id")?,
-    })
-}
-
-/// Renews a lease. `None` when it is not this one that holds the attempt; else
-/// whether somebody wants the attempt cancelled.
-pub(super) async fn renew_lease(
-    db: &Db,
-    attempt: AttemptId,
-    token_hash: &[u8],
-    until: Timestamp,
-) -> Result<Option<bool>, DbError> {
-    query(
-        "UPDATE attempts SET lease_until = $3 WHERE id = $1 AND lease_token = $2 AND state = 'running' \
-         RETURNING cancel_requested_at",
-    )
-    .bind(attempt)
-    .bind(token_hash)
-    .bind(until)
-    .optional(db)
-    .await?
-    .map(|row| row.get::<Option<Timestamp>>("cancel_requested_at").map(|at| at.is_some()))
-    .transpose()
-}
-
-/// Whether this token holds the attempt and nobody wants it cancelled.
-pub(super) async fn lease_is_quiet(db: &Db, attempt: AttemptId, token_hash: &[u8]) -> Result<bool, DbError> {
-    query(
-        "SELECT 1 AS one FROM attempts WHERE id = $1 AND lease_token = $2 AND state = 'running' \
-         AND cancel_requested_at IS NULL",
-    )
-    .bind(attempt)
-    .bind(token_hash)
-    .optional(db)
-    .await
-    .map(|row| row.is_some())
-}
-
-/// Whose lease may end an attempt.
-pub(super) enum Holder<'a> {
-    /// The one who shows this token.
-    Token(&'a [u8]),
-    /// Nobody: the lease ended before this moment.
-    LapsedBefore(Timestamp),
-    /// A server that is dead: its executors' names begin so.
-    Named(&'a str),
-    /// This runner.
-    Runner(RunnerId),
-    /// Nobody yet: the attempt is still in the queue.
-    Queue,
-}
-
-/// How an attempt ended, as the row will say.
-pub(super) struct End<'a> {
-    pub(super) state: State,
-    pub(super) reason: Option<&'a str>,
-    pub(super) exit_status: Option<i32>,
-    pub(super) dropped_lines: u64,
-    pub(super) now: Timestamp,
-}
-
-/// An attempt that has just ended.
-pub(super) struct Ended {
-    pub(super) job: JobId,
-    pub(super) number: u32,
-    pub(super) automatic: bool,
-    pub(super) cancel_reason: Option<String>,
-    pub(super) runner: Option<RunnerId>,
-}
-
-/// Ends an attempt, if it is still in the hands of `holder`.
-pub(super) async fn end_attempt(
-    tx: &mut Tx,
-    attempt: AttemptId,
-    holder: &Holder<'_>,
-    end: &End<'_>,
-) -> Result<Option<Ended>, DbError> {
-    macro_rules! statement {
-        ($condition:literal) => {
-            query(concat!(
-                "UPDATE attempts SET state = $2, reason = $3, exit_status = $4, dropped_lines = dropped_lines + $5, \
-                 finished_at = $6, lease_token = NULL, lease_until = NULL WHERE id = $1 AND ",
-                $condition,
-                " RETURNING job_id, number, automatic, cancel_reason, runner_id"
-            ))
-        };
-    }
-    let statement = match holder {
-        Holder::Token(_) => statement!("state = 'running' AND lease_token = $7"),
-        Holder::LapsedBefore(_) => statement!("state = 'running' AND lease_until < $7"),
-        Holder::Named(_) => statement!("state = 'running' AND runner LIKE $7 || '/%'"),
-        Holder::Runner(_) => statement!("state = 'running' AND runner_id = $7"),
-        Holder::Queue => statement!("state = 'queued'"),
-    };
-    let statement = statement
-        .bind(attempt)
-        .bind(end.state)
-        .bind(end.reason)
-        .bind(end.exit_status)
-        .bind(end.dropped_lines)
-        .bind(end.now);
-    let statement = match holder {
-        Holder::Token(hash) => statement.bind(*hash),
-        Holder::LapsedBefore(time) => statement.bind(*time),
-        Holder::Named(name) => statement.bind(*name),
-        Holder::Runner(runner) => statement.bind(*runner),
-        Holder::Queue => statement,
-    };
-    statement
-        .optional(tx)
-        .await?
-        .map(|row| {
-            Ok(Ended {
-                job: row.get("job_id")?,
-                number: row.get("number")?,
-                automatic: row.get("automatic")?,
-                cancel_reason: row.get("cancel_reason")?,
-                runner: row.get("runner_id")?,
-            })
-        })
-        .transpose()
-}
-
-/// Attempts whose lease ended before this moment, and whether they were to be cancelled.
-pub(super) async fn lapsed(db: &Db, now: Timestamp) -> Result<Vec<(AttemptId, bool)>, DbError> {
-    query(
-        "SELECT id, cancel_requested_at FROM attempts WHERE state = 'running' AND lease_until < $1 \
-         ORDER BY lease_until LIMIT 100",
-    )
-    .bind(now)
-    .all(db)
-    .await?
-    .iter()
-    .map(|row| Ok((row.get("id")?, row.get::<Option<Timestamp>>("cancel_requested_at")?.is_some())))
-    .collect()
-}
-
-/// Attempts that are in the hands of executors whose names begin with `name` and a slash.
-pub(super) async fn held_by(db: &Db, name: &str) -> Result<Vec<(AttemptId, bool)>, DbError> {
-    query(
-        "SELECT id, cancel_requested_at FROM attempts WHERE state = 'running' AND runner LIKE $1 || '/%' \
-         ORDER BY queued_at, id",
-    )
-    .bind(name)
-    .all(db)
-    .await?
-    .iter()
-    .map(|row| Ok((row.get("id")?, row.get::<Option<Timestamp>>("cancel_requested_at")?.is_some())))
-    .collect()
-}
-
 /// Stages that were under way when their attempt ended end with it.
 pub(super) async fn end_stages(
     tx: &mut Tx,
@@ -472,24 +212,6 @@ pub(super) async fn end_stages(
         .execute(tx)
         .await
         .map(|_| ())
-}
-
-pub(super) async fn request_cancel(
-    tx: &mut Tx,
-    attempt: AttemptId,
-    reason: &str,
-    now: Timestamp,
-) -> Result<bool, DbError> {
-    let changed = query(
-        "UPDATE attempts SET cancel_requested_at = $2, cancel_reason = $3 \
-         WHERE id = $1 AND state = 'running' AND cancel_requested_at IS NULL",
-    )
-    .bind(attempt)
-    .bind(now)
-    .bind(reason)
-    .execute(tx)
-    .await?;
-    Ok(changed == 1)
 }
 
 /// The newest attempt of each job of a run.
@@ -556,30 +278,4 @@ pub(super) async fn set_run_state(
     .execute(tx)
     .await
     .map(|_| ())
-}
-
-/// The project and the commit that an attempt is about, if this token holds it.
-pub(super) async fn source_of(
-    db: &Db,
-    attempt: AttemptId,
-    token_hash: &[u8],
-) -> Result<Option<(ProjectId, String)>, DbError> {
-    query(
-        "SELECT r.project_id, r.sha FROM attempts a JOIN jobs j ON j.id = a.job_id \
-         JOIN runs r ON r.id = j.run_id WHERE a.id = $1 AND a.lease_token = $2 AND a.state = 'running'",
-    )
-    .bind(attempt)
-    .bind(token_hash)
-    .optional(db)
-    .await?
-    .map(|row| Ok((row.get("project_id")?, row.get("sha")?)))
-    .transpose()
-}
-
-/// How many attempts wait and how many are worked on.
-pub(super) async fn depths(db: &Db) -> Result<(i64, i64), DbError> {
-    let count = async |state: State| {
-        query("SELECT COUNT(*) AS n FROM attempts WHERE state = $1").bind(state).one(db).await?.get("n")
-    };
-    Ok((count(State::Queued).await?, count(State::Running).await?))
 }

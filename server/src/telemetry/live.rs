@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 
 use devenv_cloud_api::{
     ids::{AttemptId, SpanId},
-    runs::Attempt,
+    runs::{Attempt, State},
     trace::{LiveEvent, LogLine},
 };
 use futures::Stream;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::Receiver;
 
 use super::{
     TelemetryError,
@@ -86,7 +86,7 @@ impl Follower {
     /// Reads what is new into `waiting`. Says whether there was anything.
     async fn look(&mut self) -> Result<bool, TelemetryError> {
         // The attempt first: what is stored after this moment is news again.
-        let Some((attempt, row)) = runs::attempt_of(&self.app.db, self.attempt).await? else {
+        let Some((attempt, row)) = runs::attempt_of(&self.app, self.attempt).await? else {
             self.ended = true;
             return Ok(true);
         };
@@ -178,20 +178,9 @@ impl Follower {
 
     /// Waits for news of the attempt. `false` when the server stops.
     async fn wait(&mut self) -> bool {
-        let slow = tokio::time::sleep(runs::queue::SLOW_POLL);
-        tokio::pin!(slow);
-        loop {
-            tokio::select! {
-                topic = self.news.recv() => match topic {
-                    Ok(Topic::Attempt(attempt)) if attempt == self.attempt => return true,
-                    // Too much happened to remember: perhaps this was among it.
-                    Err(RecvError::Lagged(_)) => return true,
-                    Ok(_) => {}
-                    Err(RecvError::Closed) => return false,
-                },
-                () = &mut slow => return true,
-                () = self.app.shutdown.cancelled() => return false,
-            }
-        }
+        let (app, attempt) = (&self.app, self.attempt);
+        let waits = self.shown.as_ref().is_some_and(|attempt| attempt.state == State::Queued);
+        let is_mine = |topic| matches!(topic, Topic::Attempt(id) if id == attempt);
+        runs::follow(app, &mut self.news, waits, is_mine).await
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         Conclusion, ControlPlane as _, Lease,
         remote::wire::{
             self, Announcement, Claim, Credential, FirstRecord, LEASE_HEADER, LONG_POLL_SECONDS,
-            RECORDS_LIMIT, Register, Renewed, Welcome, Work,
+            RECORDS_LIMIT, Register, Renewed, Report, Welcome, Work,
         },
     },
     runners,
@@ -44,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(renew_credential))
         .routes(routes!(hello))
         .routes(routes!(leave))
+        .routes(routes!(report))
         .routes(routes!(claim))
         .routes(routes!(renew))
         .routes(routes!(changed))
@@ -135,6 +136,21 @@ async fn hello(
     responses((status = 204, description = "Farewell"), Refused), security(("runner" = [])))]
 async fn leave(State(app): State<App>, Runner(runner): Runner) -> Result<StatusCode, ApiError> {
     runners::leave(&app, &runner).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Say what a runner has
+///
+/// Before the first work is asked for, and every quarter of a minute.
+#[utoipa::path(post, path = "/runner/report", operation_id = "reportRunner", tag = "runner protocol",
+    request_body = Report,
+    responses((status = 204, description = "Noted"), Refused), security(("runner" = [])))]
+async fn report(
+    State(app): State<App>,
+    Runner(runner): Runner,
+    Body(report): Body<Report>,
+) -> Result<StatusCode, ApiError> {
+    runners::report(&app, runner.runner, &report).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

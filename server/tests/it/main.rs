@@ -14,6 +14,7 @@
 mod support;
 
 mod accounts;
+mod admission;
 mod db;
 mod git;
 mod headers;

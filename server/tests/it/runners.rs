@@ -81,7 +81,7 @@ both_engines! {
         let (admin, _) = acme(&app).await;
         let token = admin.runner_token(Some("acme")).await.secret;
         for (change, status) in [
-            (json!({"protocol": 2}), 409),
+            (json!({"protocol": 99}), 409),
             (json!({"name": ""}), 422),
             (json!({"name": "a/b"}), 422),
             (json!({"name": "x".repeat(65)}), 422),

@@ -65,7 +65,7 @@ async fn lines(app: &TestApp, scene: &Scene) -> Vec<String> {
     let run: devenv_cloud_api::runs::Run =
         scene.admin.get("/api/v1/orgs/acme/projects/web/runs/1").await.assert_status(200).json();
     let attempt = run.jobs[0].attempts[0].id;
-    let (_, row) = runs::attempt_of(&app.db, attempt).await.unwrap().unwrap();
+    let (_, row) = runs::attempt_of(app, attempt).await.unwrap().unwrap();
     let query = LogQuery { limit: 1000, ..LogQuery::default() };
     let window = log_window(app, &row, &query).await.unwrap();
     window.lines.into_iter().map(|line| line.text).collect()

@@ -27,12 +27,12 @@ async fn lease(app: &TestApp) -> (Project, Lease) {
 }
 
 async fn window(app: &TestApp, lease: &Lease, query: LogQuery) -> LogWindow {
-    let (_, row) = runs::attempt_of(&app.db, lease.attempt).await.expect("row").expect("attempt");
+    let (_, row) = runs::attempt_of(app, lease.attempt).await.expect("row").expect("attempt");
     telemetry::log_window(app, &row, &query).await.expect("window")
 }
 
 async fn trace(app: &TestApp, lease: &Lease) -> devenv_cloud_api::trace::Trace {
-    let (_, row) = runs::attempt_of(&app.db, lease.attempt).await.expect("row").expect("attempt");
+    let (_, row) = runs::attempt_of(app, lease.attempt).await.expect("row").expect("attempt");
     telemetry::trace(app, &row, usize::MAX).await.expect("trace")
 }
 
@@ -307,7 +307,7 @@ async fn objects(app: &TestApp) -> usize {
 }
 
 async fn finish_and_compact(app: &TestApp, lease: &Lease) {
-    let (attempt, _) = runs::attempt_of(&app.db, lease.attempt).await.expect("row").expect("attempt");
+    let (attempt, _) = runs::attempt_of(app, lease.attempt).await.expect("row").expect("attempt");
     if !attempt.state.is_final() {
         finish(app, lease, State::Success).await;
         assert!(telemetry::compact_once(app).await.expect("compact"));

@@ -20,6 +20,7 @@ use super::{
     blocking,
     command_line::{CommandLine, Memory},
     host::{Host, last_words},
+    pool::Place,
     process::{Census, Process},
     qmp::Control,
     scratch,
@@ -207,6 +208,7 @@ impl Parts {
     pub(super) async fn finished(
         &self,
         running: Running,
+        place: Place,
         image: &str,
         spec: &MachineSpec,
         start: Start,
@@ -223,7 +225,7 @@ impl Parts {
         let Running { channel, process, control } = running;
         Ok(Machine {
             channel: Box::new(channel),
-            life: Box::new(QemuLife { process, control }),
+            life: Box::new(QemuLife { process, control, _place: place }),
             attributes: BTreeMap::from(attributes.map(|(key, value)| (key.to_owned(), value))),
         })
     }
@@ -254,6 +256,8 @@ fn print_console(mut console: StdUnixStream) {
 struct QemuLife {
     process: Process,
     control: Control,
+    /// Given back with the process.
+    _place: Place,
 }
 
 #[async_trait]

@@ -4,6 +4,12 @@
 //! time: a template for the size that was asked for last, then machines that are
 //! restored from it, warmed up and stopped. Whoever needs a machine never waits
 //! for this loop; what it has not made yet is restored or booted on the spot.
+//!
+//! All this lives in the memory that jobs leave free. A machine of a job counts
+//! with its whole size, which it may come to use; a template with what it takes,
+//! and a machine that waits with what such machines use. When a job needs the
+//! memory, machines that wait for other jobs are given up first, then templates
+//! of other sizes; they come back when there is room again.
 
 use std::{
     collections::VecDeque,
@@ -30,14 +36,34 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// How often a machine that waits for its job warms up: emulated programs are
 /// translated on the first round and quick on the second.
 const ROUNDS: u8 = 2;
+/// MiB that a machine that waits uses beside its template's.
+const WAITING: u64 = 75;
+/// MiB that there must be room for before a template is made.
+const TEMPLATE: u64 = 200;
 
 /// What is ready.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// Machines that should wait for jobs.
     size: usize,
+    /// MiB that all machines and templates may have together.
+    memory_mib: u64,
     state: Mutex<State>,
     changed: Notify,
+}
+
+/// The memory of a job's machine, taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pool: Arc<Pool>,
+    memory_mib: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pool.state().occupied -= self.memory_mib;
+        self.pool.changed.notify_one();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +71,8 @@ struct State {
     /// The one that was asked for last comes first.
     sizes: VecDeque<Size>,
     waiting: Vec<(Key, Running)>,
+    /// MiB that the machines of jobs have.
+    occupied: u64,
     filling: Option<AbortOnDropHandle<()>>,
 }
 
@@ -67,8 +95,18 @@ pub(super) enum Found {
 }
 
 impl Pool {
-    pub(super) fn new(size: usize) -> Arc<Self> {
-        Arc::new(Self { size, ..Self::default() })
+    pub(super) fn new(size: usize, memory_mib: u32) -> Arc<Self> {
+        Arc::new(Self { size, memory_mib: memory_mib.into(), ..Self::default() })
+    }
+
+    /// Takes memory for a job's machine, and gives up what is ready for others
+    /// where it stands in the way.
+    pub(super) fn occupy(self: &Arc<Self>, memory_mib: u32) -> Place {
+        let memory_mib = u64::from(memory_mib);
+        let mut state = self.state();
+        state.occupied += memory_mib;
+        state.give_way(self.memory_mib);
+        Place { pool: Arc::clone(self), memory_mib }
     }
 
     /// Fills it until it is emptied, or nobody is left who could ask.
@@ -135,12 +173,13 @@ impl Pool {
         };
         match template {
             _ if failures >= TRIES => None,
+            None if state.held() + TEMPLATE > self.memory_mib => None,
             None => Some(Step::Template(Box::new((key, image)))),
             Some(template) => {
                 // Of sizes that nobody asks for any more none has to wait.
                 let others = state.waiting.iter().position(|(waiting, _)| *waiting != key);
                 if state.waiting.len() < self.size {
-                    Some(Step::Machine(template))
+                    (state.held() + WAITING <= self.memory_mib).then_some(Step::Machine(template))
                 } else if let Some(index) = others {
                     drop(state.waiting.swap_remove(index));
                     Some(Step::Machine(template))
@@ -153,6 +192,30 @@ impl Pool {
 }
 
 impl State {
+    /// MiB that everything has.
+    fn held(&self) -> u64 {
+        let templates = self.sizes.iter().filter_map(|size| size.template.as_ref());
+        let templates = templates.map(|template| u64::from(template.memory_mib)).sum::<u64>();
+        self.occupied + templates + WAITING * self.waiting.len() as u64
+    }
+
+    /// Gives up what is ready for jobs that may come, until there is room for
+    /// those that have. The template of the size that was asked for last stays:
+    /// the machine that is made of it shares its memory.
+    fn give_way(&mut self, memory_mib: u64) {
+        while self.held() > memory_mib {
+            let other = |(key, _): &(Key, Running)| self.sizes.front().is_none_or(|size| size.key != *key);
+            if let Some(index) = self.waiting.iter().position(other) {
+                drop(self.waiting.swap_remove(index));
+            } else if self.waiting.pop().is_some() {
+            } else if let Some(size) = self.sizes.iter_mut().skip(1).rev().find(|s| s.template.is_some()) {
+                size.template = None;
+            } else {
+                return;
+            }
+        }
+    }
+
     /// A machine may die while it waits; no job shall find that out.
     fn bury(&mut self) {
         let before = self.waiting.len();
@@ -220,6 +283,8 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
                 if state.waiting.len() < pool.size {
                     state.waiting.push((template.key.clone(), running));
                 }
+                // A job may have come meanwhile.
+                state.give_way(pool.memory_mib);
             }
         }
         Step::Machine(template) => {
@@ -228,6 +293,7 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
             // Unless it has been discarded meanwhile.
             if state.sizes.iter().any(|size| size.key == template.key && size.template.is_some()) {
                 state.waiting.push((template.key.clone(), running));
+                state.give_way(pool.memory_mib);
             }
         }
     }

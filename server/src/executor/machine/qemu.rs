@@ -33,6 +33,10 @@ pub struct MachineSettings {
     pub templates: bool,
     /// How many machines wait for jobs, ready to go.
     pub pool: u32,
+    /// MiB of memory that all machines and templates may have together. Machines for
+    /// jobs are made in any case: whoever hands jobs out has weighed them. What is
+    /// ready beside them gives way.
+    pub memory_mib: u32,
 }
 
 impl MachineSettings {
@@ -46,6 +50,7 @@ impl MachineSettings {
             accelerator: config.accelerator.clone(),
             templates: config.templates,
             pool: config.pool_of(config.slots),
+            memory_mib: config.room().memory_mib,
         }
     }
 
@@ -68,7 +73,7 @@ impl QemuMachines {
     /// What is missing is logged once, and again said by every
     /// [`Machines::machine`] until it is there.
     pub async fn start(settings: MachineSettings) -> Self {
-        let pool = Pool::new(usize::try_from(settings.pool).unwrap_or(0));
+        let pool = Pool::new(usize::try_from(settings.pool).unwrap_or(0), settings.memory_mib);
         let parts = Arc::new(Parts::new(settings));
         let sweeper = parts.mark.clone();
         let swept = tokio::task::spawn_blocking(move || sweeper.sweep()).await.unwrap_or_default();
@@ -122,23 +127,23 @@ impl Machines for QemuMachines {
         parts.host().await?;
         check(spec)?;
         let image = parts.image().await?;
-        if parts.settings.templates && !spec.console {
+        let found = if parts.settings.templates && !spec.console {
             let key = parts.key(&image, spec).await?;
-            match self.pool.take(&key, &image) {
-                Found::Waiting(running) => {
-                    running.process.hurry();
-                    running.control.tell("cont", json!({}));
-                    return parts.finished(running, &image.id, spec, Start::Pooled).await;
-                }
-                Found::Template(template) => {
-                    let running = parts.restore(&template, false).await?;
-                    return parts.finished(running, &image.id, spec, Start::OnDemand).await;
-                }
-                Found::Nothing => {}
+            self.pool.take(&key, &image)
+        } else {
+            Found::Nothing
+        };
+        let place = self.pool.occupy(spec.memory_mib);
+        let (running, start) = match found {
+            Found::Waiting(running) => {
+                running.process.hurry();
+                running.control.tell("cont", json!({}));
+                (running, Start::Pooled)
             }
-        }
-        let running = parts.boot(&image, spec, None).await?;
-        parts.finished(running, &image.id, spec, Start::Cold).await
+            Found::Template(template) => (parts.restore(&template, false).await?, Start::OnDemand),
+            Found::Nothing => (parts.boot(&image, spec, None).await?, Start::Cold),
+        };
+        parts.finished(running, place, &image.id, spec, start).await
     }
 }
 
@@ -156,6 +161,7 @@ mod tests {
             accelerator: "auto".into(),
             templates: false,
             pool: 0,
+            memory_mib: 4096,
         };
         let spec = MachineSpec { cpus: 1, memory_mib: 512, disk_mib: 1024, console: false };
         let machines = QemuMachines::start(settings.clone()).await;

@@ -39,6 +39,8 @@ pub(super) struct Template {
     pub(super) image: Image,
     pub(super) memory: OwnedFd,
     pub(super) state: OwnedFd,
+    /// What its memory really takes.
+    pub(super) memory_mib: u32,
 }
 
 impl Template {
@@ -62,7 +64,8 @@ impl Template {
             seconds = began.elapsed().as_secs_f32(),
             "machine template is ready"
         );
-        Ok(Self { key, image, memory, state })
+        let memory_mib = u32::try_from(used).unwrap_or(0);
+        Ok(Self { key, image, memory, state, memory_mib })
     }
 }
 

@@ -30,7 +30,7 @@ pub use state::{StateError, StateFile};
 
 use self::{
     link::{Backoff, Call},
-    wire::{Claim, LONG_POLL_SECONDS, Renewed, Work, show_token},
+    wire::{Claim, LONG_POLL_SECONDS, Renewed, Report, Work, show_token},
 };
 use super::{Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, PackStream};
 use crate::{clock::Random, telemetry::Record};
@@ -81,6 +81,19 @@ fn control_error(lease: &Lease, error: LinkError) -> ControlError {
 
 #[async_trait]
 impl ControlPlane for RemoteControlPlane {
+    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
+        let report = Report { room: capacity.room };
+        match self.link.ask::<()>(Call::post("/runner/report").json(&report)).await {
+            // Whoever runs the executor sees it, and stops.
+            Err(LinkError::Dismissed(_)) => std::future::pending().await,
+            Err(error) => {
+                self.link.complain(&error);
+                Err(ControlError::Unavailable(error.into()))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     async fn claim(&self, _: &Capacity) -> Result<Option<Assignment>, ControlError> {
         // The same number until there is an answer: one that was lost on its way
         // is given again.

@@ -13,11 +13,11 @@ use devenv_cloud_api::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::executor::{Assignment, Lease, LeaseState};
+use crate::executor::{Assignment, Lease, LeaseState, Room};
 
 /// The version of all messages. Changes with every change that one side alone
 /// would not understand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The header with the number that proves a lease, as 32 hexadecimal digits.
 pub const LEASE_HEADER: &str = "x-lease";
@@ -87,6 +87,14 @@ pub struct Welcome {
     /// What time it is for the server.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
+}
+
+/// What a runner says while it works, now and then, and before it first asks
+/// for work.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    /// What the machines of all its jobs may have together.
+    pub room: Room,
 }
 
 /// Asks for work.

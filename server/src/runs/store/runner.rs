@@ -2,26 +2,42 @@
 
 use devenv_cloud_api::{
     Timestamp,
-    ids::{AttemptId, RunnerId},
+    ids::{AttemptId, OrgId, RunnerId},
 };
 
 use crate::db::{Db, DbError, Row, Target, Tx, query};
 
 /// What a runner takes.
+#[derive(Clone, Debug)]
 pub(in crate::runs) struct RunnerTakes {
+    pub(in crate::runs) org: Option<OrgId>,
     pub(in crate::runs) slots: i64,
+    /// Between commas, with one at each end.
     pub(in crate::runs) labels: String,
+    /// The same.
     pub(in crate::runs) platforms: String,
+    /// What all its machines may have together; without end if it does not say.
+    pub(in crate::runs) memory_mib: i64,
+    /// The same.
+    pub(in crate::runs) cpus: i64,
 }
 
 fn takes(row: &Row) -> Result<RunnerTakes, DbError> {
-    Ok(RunnerTakes { slots: row.get("slots")?, labels: row.get("labels")?, platforms: row.get("platforms")? })
+    Ok(RunnerTakes {
+        org: row.get("org_id")?,
+        slots: row.get("slots")?,
+        labels: row.get("labels")?,
+        platforms: row.get("platforms")?,
+        memory_mib: row.get::<Option<i64>>("memory_mib")?.unwrap_or(i64::MAX),
+        cpus: row.get::<Option<i64>>("cpus")?.unwrap_or(i64::MAX),
+    })
 }
 
 /// What a runner takes. `None` when it shall take nothing new.
 pub(in crate::runs) async fn runner_takes(db: &Db, runner: RunnerId) -> Result<Option<RunnerTakes>, DbError> {
     query(
-        "SELECT slots, labels, platforms FROM runners WHERE id = $1 AND revoked_at IS NULL AND NOT draining",
+        "SELECT org_id, slots, labels, platforms, memory_mib, cpus FROM runners \
+         WHERE id = $1 AND revoked_at IS NULL AND NOT draining",
     )
     .bind(runner)
     .optional(db)
@@ -39,7 +55,7 @@ pub(in crate::runs) async fn lock_runner(
 ) -> Result<Option<RunnerTakes>, DbError> {
     query(
         "UPDATE runners SET slots = slots WHERE id = $1 AND revoked_at IS NULL AND NOT draining \
-         RETURNING slots, labels, platforms",
+         RETURNING org_id, slots, labels, platforms, memory_mib, cpus",
     )
     .bind(runner)
     .optional(tx)
@@ -49,13 +65,78 @@ pub(in crate::runs) async fn lock_runner(
     .transpose()
 }
 
-/// How many attempts a runner has.
-pub(in crate::runs) async fn count_of_runner(tx: &mut Tx, runner: RunnerId) -> Result<i64, DbError> {
-    query("SELECT COUNT(*) AS n FROM attempts WHERE runner_id = $1 AND state = 'running'")
-        .bind(runner)
-        .one(tx)
-        .await?
-        .get("n")
+/// What the machines of a runner's jobs have.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::runs) struct Used {
+    pub(in crate::runs) jobs: i64,
+    pub(in crate::runs) memory_mib: i64,
+    pub(in crate::runs) cpus: i64,
+}
+
+fn used(row: &Row) -> Result<Used, DbError> {
+    Ok(Used { jobs: row.get("jobs")?, memory_mib: row.get("memory_used")?, cpus: row.get("cpus_used")? })
+}
+
+/// What of a runner is in use.
+pub(in crate::runs) async fn used_of_runner(
+    target: impl Into<Target<'_>>,
+    runner: RunnerId,
+) -> Result<Used, DbError> {
+    let row = query(
+        "SELECT COUNT(*) AS jobs, CAST(COALESCE(SUM(memory_mib), 0) AS BIGINT) AS memory_used, \
+         CAST(COALESCE(SUM(cpus), 0) AS BIGINT) AS cpus_used \
+         FROM attempts WHERE runner_id = $1 AND state = 'running'",
+    )
+    .bind(runner)
+    .one(target)
+    .await?;
+    used(&row)
+}
+
+/// A runner that an organisation's jobs may come to, as it is now.
+#[derive(Clone, Debug)]
+pub(in crate::runs) struct RunnerNow {
+    pub(in crate::runs) takes: RunnerTakes,
+    pub(in crate::runs) used: Used,
+    pub(in crate::runs) draining: bool,
+    /// Whether it keeps its room for another attempt than the one asked about.
+    pub(in crate::runs) keeps: bool,
+}
+
+/// The runners that an organisation's jobs may come to and that were heard of
+/// since `silence`.
+pub(in crate::runs) async fn runners_now(
+    db: &Db,
+    org: OrgId,
+    silence: Timestamp,
+    attempt: AttemptId,
+) -> Result<Vec<RunnerNow>, DbError> {
+    query(
+        "SELECT x.org_id, x.slots, x.labels, x.platforms, x.memory_mib, x.cpus, x.draining, \
+         (SELECT COUNT(*) FROM attempts a WHERE a.runner_id = x.id AND a.state = 'running') AS jobs, \
+         (SELECT CAST(COALESCE(SUM(a.memory_mib), 0) AS BIGINT) FROM attempts a \
+          WHERE a.runner_id = x.id AND a.state = 'running') AS memory_used, \
+         (SELECT CAST(COALESCE(SUM(a.cpus), 0) AS BIGINT) FROM attempts a \
+          WHERE a.runner_id = x.id AND a.state = 'running') AS cpus_used, \
+         (SELECT COUNT(*) FROM attempts a WHERE a.kept_by = x.id AND a.state = 'queued' AND a.id <> $3) AS keeps \
+         FROM runners x WHERE x.revoked_at IS NULL AND x.left_at IS NULL AND x.last_seen_at > $2 \
+         AND (x.org_id IS NULL OR x.org_id = $1) ORDER BY x.id LIMIT 1000",
+    )
+    .bind(org)
+    .bind(silence)
+    .bind(attempt)
+    .all(db)
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(RunnerNow {
+            takes: takes(row)?,
+            used: used(row)?,
+            draining: row.get("draining")?,
+            keeps: row.get::<i64>("keeps")? > 0,
+        })
+    })
+    .collect()
 }
 
 /// The attempt that a runner has with this lease.

@@ -200,11 +200,9 @@ fn attempt_of_row(row: &Row, stages: Vec<StageSummary>) -> Result<Attempt, DbErr
         queued_at: row.get("queued_at")?,
         started_at: row.get("started_at")?,
         finished_at: row.get("finished_at")?,
-        // An executor in a server has no id, and a name for the log only.
-        runner: match row.get::<Option<devenv_cloud_api::ids::RunnerId>>("runner_id")? {
-            Some(_) => row.get("runner")?,
-            None => None,
-        },
+        // That of an executor in a server begins with the server's, and is for the log only.
+        runner: row.get::<Option<String>>("runner")?.filter(|name| !name.contains('/')),
+        waits: None,
         stages,
         annotations,
     })
@@ -268,10 +266,10 @@ fn attempt_row(row: &Row) -> Result<AttemptRow, DbError> {
 }
 
 /// An attempt with its stages, as the API shows it, and as telemetry sees it.
-///
-/// # Errors
-/// See [`DbError`].
-pub async fn attempt_of(db: &Db, id: AttemptId) -> Result<Option<(Attempt, AttemptRow)>, DbError> {
+pub(in crate::runs) async fn attempt_of(
+    db: &Db,
+    id: AttemptId,
+) -> Result<Option<(Attempt, AttemptRow)>, DbError> {
     let row = query("SELECT a.*, j.run_id FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE a.id = $1")
         .bind(id)
         .optional(db)

@@ -99,7 +99,7 @@ const PAGES: &[(&str, &[&str])] = &[
             "Retry",
         ],
     ),
-    ("/acme/web/runs/42", &["running web:test", "waiting for a machine", "Cancel"]),
+    ("/acme/web/runs/42", &["running web:test", "waits for a machine", "Cancel"]),
     // A job that failed opens on what is to blame.
     (
         "/acme/web/runs/41/x86_64-linux",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use devenv_cloud::{
     db::query,
-    executor::{Assignment, Capacity, Conclusion, ControlPlane as _, Lease},
+    executor::{Assignment, Capacity, Conclusion, ControlPlane as _, Lease, Room},
     runs::{self, LocalControlPlane, NewRun, queue},
     telemetry::{JOB_SPAN, Record},
 };
@@ -27,11 +27,18 @@ pub struct Project {
 impl Project {
     /// `acme/web`, with default settings but for these.
     pub async fn create(app: &TestApp, settings: &ProjectSettings) -> Self {
+        Self::create_in(app, "acme", settings).await
+    }
+
+    /// `web` of a new organisation.
+    pub async fn create_in(app: &TestApp, org: &str, settings: &ProjectSettings) -> Self {
+        let slug = org;
         let now = app.clock.now();
         let (org, id) = (OrgId(app.random.id(now)), ProjectId(app.random.id(now)));
-        query("INSERT INTO orgs (id, slug, display_name, created_at) VALUES ($1, 'acme', 'Acme', $2)")
+        query("INSERT INTO orgs (id, slug, display_name, created_at) VALUES ($1, $3, 'Acme', $2)")
             .bind(org)
             .bind(now)
+            .bind(slug)
             .execute(&app.db)
             .await
             .expect("an organisation");
@@ -90,12 +97,23 @@ pub fn plane(app: &TestApp) -> LocalControlPlane {
 }
 
 pub fn capacity() -> Capacity {
-    Capacity { runner: "test".to_owned(), platforms: vec!["x86_64-linux".to_owned()] }
+    Capacity {
+        runner: "test".to_owned(),
+        host: "host".to_owned(),
+        platforms: vec!["x86_64-linux".to_owned()],
+        slots: 100,
+        room: Room { memory_mib: 1 << 20, cpus: 1000 },
+    }
 }
 
 /// Claims what is in the queue, if anything is.
 pub async fn claim(app: &TestApp) -> Option<Assignment> {
-    queue::claim_once(app, queue::Claimant::Embedded(&capacity())).await.expect("claim")
+    claim_as(app, &capacity()).await
+}
+
+/// The same, for an executor that has this much. The last that was reported is weighed.
+pub async fn claim_as(app: &TestApp, capacity: &Capacity) -> Option<Assignment> {
+    queue::claim_once(app, queue::Claimant::Embedded(capacity)).await.expect("claim")
 }
 
 pub async fn finish(app: &TestApp, lease: &Lease, state: State) {

@@ -28,6 +28,7 @@ use crate::{
     disk::Reserve,
     executor::{
         Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, Limits, PackStream,
+        Room,
         job::{Context, execute},
         machine::{Exit, Life, Machine, MachineError, MachineSpec, Machines},
     },
@@ -134,6 +135,7 @@ pub(crate) struct Control {
     pub(crate) source: Mutex<Vec<Result<Bytes, ControlError>>>,
     pub(crate) work: Mutex<Vec<Assignment>>,
     pub(crate) claims: AtomicU32,
+    pub(crate) reports: Mutex<Vec<Room>>,
     pub(crate) appended: Notify,
 }
 
@@ -151,6 +153,7 @@ impl Default for Control {
             source: Mutex::new(vec![Ok(Bytes::from_static(b"PACK"))]),
             work: Mutex::default(),
             claims: 0.into(),
+            reports: Mutex::default(),
             appended: Notify::new(),
         }
     }
@@ -162,6 +165,11 @@ fn unavailable() -> ControlError {
 
 #[async_trait]
 impl ControlPlane for Control {
+    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
+        self.reports.lock().unwrap().push(capacity.room);
+        if self.reachable.load(Ordering::Relaxed) { Ok(()) } else { Err(unavailable()) }
+    }
+
     async fn claim(&self, _: &Capacity) -> Result<Option<Assignment>, ControlError> {
         self.claims.fetch_add(1, Ordering::Relaxed);
         let work = self.work.lock().unwrap().pop();
