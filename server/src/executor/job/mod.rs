@@ -17,6 +17,7 @@ pub(super) mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use chrono::{SubsecRound as _, TimeDelta};
 use devenv_cloud_api::{
     Timestamp,
     ids::SpanId,
@@ -129,10 +130,11 @@ pub(super) async fn execute(context: &Context, assignment: Assignment) {
     let keeper = LeaseKeeper::new(context.control.clone(), assignment.lease.clone());
     tracing::info!(attempt = %id, commit = assignment.commit, "job claimed");
 
+    let timeline = Timeline { claimed: context.clock.now(), since: Instant::now() };
     let mut attempt = Attempt {
-        claimed: context.clock.now(),
+        timeline,
         reporter: Reporter::new(context.control.clone(), assignment.lease.clone()),
-        checker: Checker::new(assignment.limits.log_bytes, context.clock.now()),
+        checker: Checker::new(assignment.limits.log_bytes, timeline.claimed),
         watch: Watch { lease: keeper.watch(), deadline, stop: context.stop.clone() },
         machine_open: false,
         context,
@@ -158,6 +160,22 @@ pub async fn wait_until_ready(machine: &mut Machine, clock: &Clock, random: &Ran
     match timeout(BOOT, talk::prepare(clock, random, &mut read, &mut write)).await {
         Ok(ready) => ready.map_err(|error| error.to_string()),
         Err(_) => Err(JobError::Boot.to_string()),
+    }
+}
+
+/// The time in an attempt's trace: that of day when it was claimed, and from then
+/// on by a clock that nobody sets. When the host's time of day jumps, no span ends
+/// before it begins, or takes a year.
+#[derive(Clone, Copy, Debug)]
+struct Timeline {
+    claimed: Timestamp,
+    since: Instant,
+}
+
+impl Timeline {
+    fn now(self) -> Timestamp {
+        let passed = TimeDelta::from_std(self.since.elapsed()).unwrap_or_default();
+        (self.claimed + passed).trunc_subsecs(6)
     }
 }
 
@@ -203,7 +221,7 @@ impl Watch {
 struct Attempt<'a> {
     context: &'a Context,
     assignment: Assignment,
-    claimed: Timestamp,
+    timeline: Timeline,
     reporter: Reporter,
     checker: Checker,
     watch: Watch,
@@ -214,7 +232,7 @@ impl Attempt<'_> {
     /// The spans of what has happened so far.
     fn begin(&mut self) {
         let assignment = &self.assignment;
-        let claimed = self.claimed;
+        let claimed = self.timeline.claimed;
         let queued = assignment.queued_at.min(claimed);
         let mut name = assignment.platform.clone();
         for profile in &assignment.profiles {
@@ -261,7 +279,7 @@ impl Attempt<'_> {
             Ok((Ok(()), Ok(machine))) => machine,
         };
         let result = self.talk(&mut machine).await;
-        let end = self.context.clock.now();
+        let end = self.timeline.now();
         let ending = match result {
             Talk::Leave => Ending::Leave,
             Talk::Stopped(stop) => self.stopped(stop),
@@ -285,7 +303,7 @@ impl Attempt<'_> {
         }
         self.reporter.push(vec![
             opened_stage(TEARDOWN_SPAN, Stage::Teardown, end),
-            closed(TEARDOWN_SPAN, self.context.clock.now(), State::Success),
+            closed(TEARDOWN_SPAN, self.timeline.now(), State::Success),
         ]);
     }
 
@@ -338,7 +356,7 @@ impl Attempt<'_> {
 
     /// Closes all that is open, stores the last records, and reports the end.
     async fn conclude(&mut self, mut conclusion: Conclusion) {
-        let now = self.context.clock.now();
+        let now = self.timeline.now();
         let state = conclusion.state;
         let mut last = Vec::new();
         for (span, opened) in self.checker.open_spans() {
@@ -391,7 +409,7 @@ enum Talk {
 
 impl Attempt<'_> {
     async fn talk(&mut self, machine: &mut Machine) -> Talk {
-        let Self { context, assignment, reporter, checker, watch, .. } = self;
+        let Self { context, assignment, timeline, reporter, checker, watch, .. } = self;
         let attributes = std::mem::take(&mut machine.attributes);
         let (mut read, mut write) = tokio::io::split(&mut machine.channel);
 
@@ -406,7 +424,7 @@ impl Attempt<'_> {
                 Err(_) => return Talk::Failed(JobError::Boot),
             },
         }
-        let ready = context.clock.now();
+        let ready = timeline.now();
         reporter.push(vec![Record::Closed {
             id: MACHINE_SPAN,
             time: ready,
@@ -416,7 +434,7 @@ impl Attempt<'_> {
         self.machine_open = false;
 
         let (orders, ordered) = watch::channel(Order::default());
-        let hear = talk::hear(context, read, checker, reporter, &orders);
+        let hear = talk::hear(*timeline, read, checker, reporter, &orders);
         let tell = talk::tell(context, assignment, write, ordered);
         tokio::pin!(hear, tell);
         let mut stopping: Option<(Stop, Instant)> = None;

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Context, GRACE, JobError, SILENCE,
+    Context, GRACE, JobError, SILENCE, Timeline,
     check::{Checker, Violation},
     report::{ReportError, Reporter},
 };
@@ -72,7 +72,7 @@ fn unexpected(message: &GuestMessage) -> JobError {
 /// acknowledged, in this order and one frame at a time, so that a guest that
 /// is quicker than the store waits, and nothing piles up here.
 pub(super) async fn hear(
-    context: &Context,
+    timeline: Timeline,
     read: impl AsyncRead + Unpin,
     checker: &mut Checker,
     reporter: &mut Reporter,
@@ -88,7 +88,7 @@ pub(super) async fn hear(
             GuestMessage::Alive => checker.empty_frame(context.clock.now())?,
             GuestMessage::Records { first, records } => {
                 let mut checked = Vec::new();
-                let result = checker.records(first, records, context.clock.now(), &mut checked);
+                let result = checker.records(first, records, timeline.now(), &mut checked);
                 reporter.push(checked);
                 result?;
                 reporter.flush().await.map_err(JobError::Report)?;

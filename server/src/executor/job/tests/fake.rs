@@ -306,6 +306,8 @@ pub(super) struct Scene {
     pub(super) host: Host,
     pub(super) assignment: Assignment,
     pub(super) stop: CancellationToken,
+    /// The host's time of day, which is at 100 and stands still.
+    pub(super) clock: Clock,
     guests: tokio::sync::mpsc::UnboundedReceiver<DuplexStream>,
 }
 
@@ -319,6 +321,7 @@ impl Scene {
             host,
             assignment: assignment(),
             stop: CancellationToken::new(),
+            clock: Clock::fake(at(100)),
             guests,
         }
     }
@@ -331,7 +334,7 @@ impl Scene {
         let context = Context {
             control: self.control.clone(),
             machines: Arc::new(self.host.clone()),
-            clock: Clock::fake(at(100)),
+            clock: self.clock.clone(),
             random: Random::seeded(1),
             stop: self.stop.clone(),
         };

@@ -1,6 +1,7 @@
 //! Jobs against a guest that does what it should not.
 
 pub(crate) mod fake;
+mod outcomes;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -277,32 +278,6 @@ async fn silence_ends_the_job() {
         .await;
     assert_eq!(played.end(), (State::Error, "the machine said nothing for 60 s"));
     assert_eq!(began.elapsed().as_secs(), 110);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_end_of_a_machine_is_explained() {
-    for (exit, words) in [
-        (Exit::Panicked, "kernel stopped"),
-        (Exit::PoweredOff, "powered itself off before it reported"),
-        (Exit::Signal(9), "killed from outside"),
-        (Exit::HostDiskFull, "disk is full"),
-        (Exit::Failed { status: 1, words: "no such device".into() }, "status 1: no such device"),
-    ] {
-        let mut scene = Scene::new();
-        scene.host.exit = Some(exit);
-        let played = scene
-            .play(|mut guest: Guest| async move {
-                guest.take_job().await;
-                guest.records(1, vec![opened(1), said(1, "last line")]).await;
-            })
-            .await;
-        let (state, reason) = played.end();
-        assert_eq!(state, State::Error);
-        assert!(reason.contains(words), "{reason}");
-        // What it said before its end is kept.
-        assert!(played.records.iter().any(|r| matches!(r, Record::Line { text, .. } if text == "last line")));
-        assert!(ends(&played).contains(&(1, State::Error)));
-    }
 }
 
 #[tokio::test(start_paused = true)]
