@@ -139,6 +139,9 @@ config! {
         image_dir: PathBuf = "",
         /// `auto`, `kvm` or `tcg` (software emulation, slow).
         accelerator: String = "auto",
+        /// `auto`: machines are isolated by all that this host allows; or `strict`: without
+        /// all of it no job is executed. `devenv-cloud doctor` says what is missing.
+        isolation: String = "auto",
         /// Machines that wait for jobs, ready to go: `auto` (as many as jobs at once) or a
         /// number. Each needs some 100 MiB of memory.
         pool: Count = "auto",

@@ -5,9 +5,13 @@ use std::{fs::File, io, os::unix::fs::MetadataExt as _, time::Instant};
 use super::{Finding, Host, days};
 use crate::{
     clock::{Clock, Random},
+    config,
     executor::{
         image::{self, ImageError},
-        machine::{Exit, MachineError, MachineSettings, MachineSpec, Machines as _, QemuMachines, examine},
+        machine::{
+            Exit, MachineError, MachineSettings, MachineSpec, Machines as _, Measure, Missing, QemuMachines,
+            examine,
+        },
         wait_until_ready,
     },
 };
@@ -35,6 +39,11 @@ pub(super) async fn qemu(host: &Host) -> Vec<Finding> {
                 format!("there is no {program}"),
                 "run `apt-get install qemu-system-x86`, or set executor.qemu",
             )];
+        }
+        Err(error @ MachineError::NotIsolated(_)) => {
+            let todo =
+                "run as an ordinary user, or as a root who may give up its rights and become user 65534";
+            return vec![Finding::problem("namespaces", one_line(&error.to_string()), todo)];
         }
         Err(error) => {
             return vec![Finding::problem(
@@ -67,7 +76,33 @@ pub(super) async fn qemu(host: &Host) -> Vec<Finding> {
         ),
         Err(error) => Finding::problem("accelerator", error.to_string(), "set executor.accelerator to auto"),
     });
+    findings.extend(isolation("namespaces", &found.not_isolated, settings, |measure| !measure.is_limit()));
+    findings.extend(isolation("cgroups", &found.not_isolated, settings, Measure::is_limit));
     findings
+}
+
+/// What of one kind keeps machines away from the host, and what does not.
+fn isolation(
+    check: &'static str,
+    missing: &[Missing],
+    settings: &config::Executor,
+    is_it: impl Fn(Measure) -> bool,
+) -> Vec<Finding> {
+    let missing: Vec<_> = missing.iter().filter(|missing| is_it(missing.measure)).collect();
+    if missing.is_empty() {
+        let all = Measure::ALL.into_iter().filter(|&measure| is_it(measure));
+        let all = all.map(|measure| measure.to_string()).collect::<Vec<_>>().join(", ");
+        return vec![Finding::fine(check, format!("QEMU was started with {all}"))];
+    }
+    let todo = missing.first().map_or("", |missing| missing.measure.todo());
+    let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let says = one_line(&format!("this host does not allow: {list}"));
+    vec![if settings.isolation == "strict" {
+        let todo = format!("set executor.isolation to auto instead of strict, or {todo}");
+        Finding::problem(check, says, todo)
+    } else {
+        Finding::notice(check, says, todo)
+    }]
 }
 
 /// Why there is no KVM, and what helps.

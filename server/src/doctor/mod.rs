@@ -102,8 +102,6 @@ const CHECKS: &[for<'a> fn(&'a Host) -> Findings<'a>] = &[
     |host| Box::pin(machine::starts(host)),
     |_| Box::pin(host::memory()),
     |host| Box::pin(server::disk(host)),
-    |_| Box::pin(host::namespaces()),
-    |_| Box::pin(host::cgroups()),
     |_| Box::pin(server::git()),
     |host| Box::pin(server::database(host)),
 ];

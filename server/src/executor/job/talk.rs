@@ -85,7 +85,7 @@ pub(super) async fn hear(
         // Only while we listen: a store that is slow is not the guest's silence.
         let message = timeout(SILENCE, frames.receive()).await.map_err(|_| JobError::Silence)?;
         match message? {
-            GuestMessage::Alive => checker.empty_frame(context.clock.now())?,
+            GuestMessage::Alive => checker.empty_frame(timeline.now())?,
             GuestMessage::Records { first, records } => {
                 let mut checked = Vec::new();
                 let result = checker.records(first, records, timeline.now(), &mut checked);

@@ -16,11 +16,16 @@ use std::{
 
 use devenv_cloud_guest::protocol;
 
-use super::{MachineError, MachineSpec, accelerator::Accelerator, host::Host, process::Launch};
+use super::{
+    MachineError, MachineSpec, accelerator::Accelerator, host::Host, isolation::Share, process::Launch, sweep,
+};
 use crate::executor::image::Image;
 
 /// MiB of translated code that QEMU keeps under emulation.
 const TRANSLATION_MIB: u32 = 256;
+
+/// MiB that QEMU may take beside its machine's memory.
+const OVERHEAD_MIB: u32 = 300;
 
 /// What QEMU's sandbox forbids it: it needs no new processes and no rights.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -45,6 +50,7 @@ pub(super) enum Memory {
 
 /// QEMU's command line, and the descriptors that it refers to.
 pub(super) struct CommandLine {
+    name: String,
     arguments: Vec<OsString>,
     descriptors: Vec<OwnedFd>,
     disk_bytes: u64,
@@ -53,8 +59,13 @@ pub(super) struct CommandLine {
 
 impl CommandLine {
     pub(super) fn new(name: &str) -> Self {
-        let mut arguments =
-            Self { arguments: Vec::new(), descriptors: Vec::new(), disk_bytes: 0, patient: false };
+        let mut arguments = Self {
+            name: name.to_owned(),
+            arguments: Vec::new(),
+            descriptors: Vec::new(),
+            disk_bytes: 0,
+            patient: false,
+        };
         arguments.add(&[
             "-name",
             name,
@@ -212,6 +223,16 @@ impl CommandLine {
     }
 
     pub(super) fn launch(self, host: &Host, accelerator: &Accelerator, spec: &MachineSpec) -> Launch {
+        let (group, translation) = match accelerator {
+            Accelerator::Kvm { group } => (*group, 0),
+            Accelerator::Tcg => (None, TRANSLATION_MIB),
+        };
+        let share = Share {
+            // A restored machine's memory can be there twice: a page that is a hole in
+            // its template's file is filled there as well, on its account.
+            memory_mib: u64::from(spec.memory_mib) * 2 + u64::from(OVERHEAD_MIB + translation),
+            cpus: spec.cpus,
+        };
         Launch {
             program: host.program.clone(),
             arguments: self.arguments,
@@ -220,10 +241,10 @@ impl CommandLine {
             address_space: (u64::from(spec.memory_mib + TRANSLATION_MIB) + (4 << 10)) << 20,
             file_size: self.disk_bytes,
             patient: self.patient,
-            group: match accelerator {
-                Accelerator::Kvm { group } => *group,
-                Accelerator::Tcg => None,
-            },
+            kvm: matches!(accelerator, Accelerator::Kvm { .. }),
+            group,
+            share: (share, sweep::numbered(&self.name)),
+            isolation: host.isolation.clone(),
         }
     }
 }

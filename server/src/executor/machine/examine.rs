@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{MachineError, accelerator::Accelerator, host::Host};
+use super::{MachineError, Missing, accelerator::Accelerator, host::Host};
 
 /// What was found.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Examined {
     pub kvm: Result<(), String>,
     /// What machines will use: `kvm` or `tcg`.
     pub accelerator: Result<&'static str, MachineError>,
+    /// What this host does not allow that would isolate machines better. Tried.
+    pub not_isolated: Vec<Missing>,
 }
 
 /// Looks at QEMU, and tries KVM.
@@ -25,5 +27,6 @@ pub async fn examine(qemu: &str, wish: &str) -> Result<Examined, MachineError> {
     let host = Host::find(qemu).await?;
     let kvm = Accelerator::try_kvm(&host).await.map(drop);
     let accelerator = Accelerator::choose(wish, &host).await.map(|chosen| chosen.name());
-    Ok(Examined { program: host.program, version: host.version, kvm, accelerator })
+    let not_isolated = host.isolation.missing().to_vec();
+    Ok(Examined { program: host.program, version: host.version, kvm, accelerator, not_isolated })
 }

@@ -1,14 +1,17 @@
 //! QEMU on this host.
 
-use std::{io, os::unix::net::UnixStream as StdUnixStream, path::PathBuf, time::Duration};
+use std::{io, os::unix::net::UnixStream as StdUnixStream, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncReadExt as _, process::Command};
 
 use super::{
     MachineError, MachineSpec,
     accelerator::Accelerator,
+    blocking,
     command_line::{CommandLine, Memory},
+    isolation::Isolation,
     process::Census,
+    sweep,
 };
 use crate::executor::image::tools;
 
@@ -20,6 +23,8 @@ pub(super) struct Host {
     /// As it says it itself.
     pub(super) version: String,
     pub(super) major_version: u32,
+    /// How it is isolated.
+    pub(super) isolation: Arc<Isolation>,
 }
 
 impl Host {
@@ -41,7 +46,31 @@ impl Host {
             )));
         }
         let version = words.lines().next().unwrap_or_default().to_owned();
-        Ok(Self { program: path, version, major_version })
+        let program = path.clone();
+        let isolation = blocking(move || Isolation::find(&program)).await;
+        let isolation = isolation.map_err(|error| MachineError::NotIsolated(error.to_string()))?;
+        Ok(Self { program: path, version, major_version, isolation: Arc::new(isolation) })
+    }
+
+    /// Says what isolates machines here, and refuses if that is not enough.
+    pub(super) fn check_isolation(&self, wish: &str) -> Result<(), MachineError> {
+        if !matches!(wish, "auto" | "strict") {
+            return Err(MachineError::UnknownIsolation(wish.to_owned()));
+        }
+        let missing = self.isolation.missing();
+        if missing.is_empty() {
+            tracing::info!("machines are isolated by all means: namespaces, hidden files, control groups");
+            return Ok(());
+        }
+        let words = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if wish == "strict" {
+            return Err(MachineError::Isolation(words));
+        }
+        tracing::warn!(
+            "machines are less isolated than they could be, since this host does not allow: {words}; \
+             `devenv-cloud doctor` says what to do"
+        );
+        Ok(())
     }
 
     /// Tries an accelerator: makes a machine with a processor and ends it.
@@ -51,7 +80,7 @@ impl Host {
             // Waits in the socket until QEMU reads it.
             io::Write::write_all(&mut control, b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}")?;
             let spec = MachineSpec { cpus: 1, memory_mib: 256, disk_mib: 64, console: false };
-            let mut line = CommandLine::new("devenv-cloud-probe");
+            let mut line = CommandLine::new(&sweep::probe());
             line.control(control_end);
             line.processor(accelerator, &spec, self, Memory::Own);
             line.add(&["-S"]);

@@ -11,6 +11,7 @@ mod bench;
 mod command_line;
 mod examine;
 mod host;
+mod isolation;
 mod parts;
 mod pool;
 mod process;
@@ -33,6 +34,7 @@ use super::{control_plane::Limits, image::ImageError};
 
 pub use bench::{BenchOptions, MachinesCommand, bench};
 pub use examine::{Examined, examine};
+pub use isolation::{Measure, Missing};
 pub use qemu::{MachineSettings, QemuMachines};
 
 /// What a machine shall have.
@@ -110,6 +112,11 @@ pub enum Exit {
     Panicked,
     /// The host's disk has no room for its scratch disk.
     HostDiskFull,
+    /// It took more of the host's memory than its control group allows.
+    OutOfMemory {
+        /// MiB that it might have.
+        limit_mib: u64,
+    },
     /// QEMU died of a signal that was not ours.
     Signal(i32),
     /// QEMU gave up.
@@ -132,6 +139,11 @@ impl fmt::Display for Exit {
             Self::HostDiskFull => {
                 f.write_str("the runner's disk is full, so the machine could not write: free some space")
             }
+            Self::OutOfMemory { limit_mib } => write!(
+                f,
+                "the machine took more than {limit_mib} MiB of the runner's memory, which no machine of its size \
+                 needs, and was killed for it"
+            ),
             Self::Signal(9) => f.write_str(
                 "the machine was killed from outside (signal 9); if nobody did that, the runner is out of memory",
             ),
@@ -170,6 +182,17 @@ pub enum MachineError {
     /// The configuration asks for something unknown.
     #[error("executor.accelerator cannot be `{0}`: it is auto, kvm or tcg")]
     UnknownAccelerator(String),
+    /// Not even what every host allows is allowed here.
+    #[error("QEMU cannot be started without rights: {0}")]
+    NotIsolated(String),
+    /// The configuration asks for more isolation than this host allows.
+    #[error(
+        "executor.isolation is strict, but this host does not allow: {0}; `devenv-cloud doctor` says what to do"
+    )]
+    Isolation(String),
+    /// The configuration asks for something unknown.
+    #[error("executor.isolation cannot be `{0}`: it is auto or strict")]
+    UnknownIsolation(String),
     /// The limits of the job are out of bounds.
     #[error("a machine cannot have {0}")]
     Spec(String),

@@ -21,7 +21,7 @@ use super::{
     command_line::{CommandLine, Memory},
     host::{Host, last_words},
     pool::Place,
-    process::{Census, Process},
+    process::{Census, Ended, Process},
     qmp::Control,
     scratch,
     sweep::Mark,
@@ -97,6 +97,7 @@ impl Parts {
         self.host
             .get_or_try_init(|| async {
                 let host = Host::find(&self.settings.qemu).await?;
+                host.check_isolation(&self.settings.isolation)?;
                 let accelerator = Accelerator::choose(&self.settings.accelerator, &host).await?;
                 Ok((host, accelerator))
             })
@@ -278,6 +279,7 @@ impl Life for QemuLife {
             _ if events.panicked => Exit::Panicked,
             _ if events.powered_off => Exit::PoweredOff,
             _ if ended.killed => Exit::Killed,
+            Ended { out_of_memory: Some(limit_mib), signal: Some(_), .. } => Exit::OutOfMemory { limit_mib },
             ended => match (ended.signal, ended.status) {
                 (Some(signal), _) => Exit::Signal(signal),
                 (None, status) => {

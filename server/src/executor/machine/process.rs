@@ -6,23 +6,19 @@
 //! which starts it and then waits for its end. `sweep` is the second net.
 
 use std::{
-    ffi::OsString,
+    ffi::{CString, OsString},
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-        unix::process::{CommandExt as _, ExitStatusExt as _},
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
     },
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use rustix::{
-    io::FdFlags,
-    process::{Gid, Pid, PidfdFlags, Resource, Rlimit, Signal, Uid},
-};
+use rustix::process::{Pid, Resource, Signal};
 use tokio::{
     io::AsyncReadExt as _,
     net::unix::pipe,
@@ -30,11 +26,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::isolation::{self, Child, Group, Isolation, Share, Wish};
+
 /// Bytes of standard error that are kept: the last ones.
 const WORDS: usize = 4096;
-
-/// A user without rights, who is `nobody` on every Linux.
-const NOBODY: u32 = 65534;
 
 /// Who is alive. Clones count the same.
 #[derive(Clone, Debug)]
@@ -83,8 +78,14 @@ pub(super) struct Launch {
     /// Whether it may only have what nobody else wants of the processors, until
     /// [`Process::hurry`].
     pub(super) patient: bool,
+    /// Whether it needs `/dev/kvm`.
+    pub(super) kvm: bool,
     /// A group that it keeps when it gives up root's rights (that of `/dev/kvm`).
     pub(super) group: Option<u32>,
+    /// What it may take of the host, and under which name.
+    pub(super) share: (Share, String),
+    /// What stands between it and the host.
+    pub(super) isolation: Arc<Isolation>,
 }
 
 impl Launch {
@@ -94,7 +95,7 @@ impl Launch {
         let (started, start) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("machine".into()).spawn(move || {
-            let mut child = match self.spawn() {
+            let (Child { handle, id, stderr }, group) = match self.spawn() {
                 Ok(child) => child,
                 Err(error) => {
                     drop(started.send(Err(error)));
@@ -103,56 +104,66 @@ impl Launch {
             };
             // The process has its copies; ours would keep the channels open.
             drop(self);
-            let stderr = child.stderr.take();
-            let handle = i32::try_from(child.id())
-                .ok()
-                .and_then(Pid::from_raw)
-                .ok_or_else(|| io::Error::other("a process without an id"))
-                .and_then(|id| Ok((rustix::process::pidfd_open(id, PidfdFlags::empty())?, id)));
-            if handle.is_err() {
-                drop(child.kill());
+            let status = handle.try_clone().and_then(|ours| {
+                if started.send(Ok((handle, id, stderr, group.clone()))).is_err() {
+                    // Nobody waits for it any more.
+                    let _ = rustix::process::pidfd_send_signal(&ours, Signal::KILL);
+                }
+                Ok(isolation::wait(&ours)?)
+            });
+            let status = status.map(|status| Status {
+                code: status.exit_status(),
+                signal: status.terminating_signal(),
+                out_of_memory: match &group {
+                    Some(group) if group.was_out_of_memory() => Some(group.memory_mib()),
+                    _ => None,
+                },
+            });
+            // Nobody is told of an end before nothing is left.
+            if let Some(group) = group {
+                group.remove();
             }
-            if let Err(Ok((handle, ..))) = started.send(handle.map(|(handle, id)| (handle, id, stderr))) {
-                // Nobody waits for it any more.
-                let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
-            }
-            let status = child.wait();
             drop(present);
             drop(end.send(status));
         })?;
         let gone = |_| io::Error::other("the thread of a machine is gone");
-        let (handle, id, stderr) = start.await.map_err(gone)??;
+        let (handle, id, stderr, group) = start.await.map_err(gone)??;
         let words = Arc::new(Mutex::new(Vec::new()));
         let mut process = Process {
             handle,
             id,
+            group,
             ended,
             status: None,
             collecting: None,
             killed: false,
             words: words.clone(),
         };
-        if let Some(stderr) = stderr {
-            let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
-            process.collecting = Some(tokio::spawn(collect(stderr, words)));
-        }
+        let stderr = pipe::Receiver::from_owned_fd(stderr)?;
+        process.collecting = Some(tokio::spawn(collect(stderr, words)));
         Ok(process)
     }
 }
-
-/// The least of all priorities.
-const PATIENT: i32 = 19;
 
 /// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
     handle: OwnedFd,
     id: Pid,
-    ended: oneshot::Receiver<io::Result<ExitStatus>>,
-    status: Option<ExitStatus>,
+    group: Option<Arc<Group>>,
+    ended: oneshot::Receiver<io::Result<Status>>,
+    status: Option<Status>,
     collecting: Option<JoinHandle<()>>,
     killed: bool,
     words: Arc<Mutex<Vec<u8>>>,
+}
+
+/// How a process ended, as the kernel says.
+#[derive(Clone, Copy, Debug)]
+struct Status {
+    code: Option<i32>,
+    signal: Option<i32>,
+    out_of_memory: Option<u64>,
 }
 
 /// How a process ended.
@@ -164,6 +175,8 @@ pub(super) struct Ended {
     pub(super) status: Option<i32>,
     /// The signal that ended it.
     pub(super) signal: Option<i32>,
+    /// That the kernel ended it because it wanted more memory than this many MiB.
+    pub(super) out_of_memory: Option<u64>,
     /// The last that it wrote to standard error.
     pub(super) words: String,
 }
@@ -182,8 +195,12 @@ impl Process {
     /// Lets it have its share of the processors. It leads its own group, so that
     /// all of its threads are meant.
     pub(super) fn hurry(&self) {
-        // Only root may; and only root made it patient.
+        // Only root may; and only root made it patient. A control group counts more
+        // than priorities, which are compared within one alone.
         let _ = rustix::process::setpriority_pgrp(Some(self.id), 0);
+        if let Some(group) = &self.group {
+            group.hurry();
+        }
     }
 
     /// Whether it has not ended yet, as far as its thread has noticed.
@@ -213,8 +230,9 @@ impl Process {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Ended {
             killed: self.killed,
-            status: status.code(),
-            signal: status.signal(),
+            status: status.code,
+            signal: status.signal,
+            out_of_memory: status.out_of_memory,
             words: String::from_utf8_lossy(&words).trim().to_owned(),
         })
     }
@@ -238,71 +256,38 @@ async fn collect(mut from: pipe::Receiver, into: Arc<Mutex<Vec<u8>>>) {
 }
 
 impl Launch {
-    fn spawn(&self) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // A Ctrl-C at our terminal is for us alone.
-            .process_group(0);
-        let descriptors: Vec<RawFd> = self.descriptors.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
-        let limits = [
-            (Resource::Core, 0),
-            (Resource::Memlock, 0),
-            (Resource::Nofile, 128),
-            (Resource::Fsize, self.file_size),
-            (Resource::As, self.address_space),
-        ];
-        let drop_rights = rustix::process::geteuid().is_root();
-        let group = self.group;
-        // Who is not root could not take it back.
-        let patient = self.patient && drop_rights;
-        let parent = rustix::process::getpid();
-        let prepare = move || {
-            for &fd in &descriptors {
-                #[expect(unsafe_code, reason = "`self` owns the descriptor until the start is over")]
-                let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-                rustix::io::fcntl_setfd(fd, FdFlags::empty())?;
-            }
-            for (resource, limit) in limits {
-                let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-                rustix::process::setrlimit(resource, limit)?;
-            }
-            if patient {
-                rustix::process::setpriority_process(None, PATIENT)?;
-            }
-            if drop_rights {
-                let (user, own_group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-                match group {
-                    Some(group) => rustix::thread::set_thread_groups(&[Gid::from_raw(group)])?,
-                    None => rustix::thread::set_thread_groups(&[])?,
-                }
-                rustix::thread::set_thread_res_gid(own_group, own_group, own_group)?;
-                rustix::thread::set_thread_res_uid(user, user, user)?;
-            }
-            // After the change of user, which resets it.
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            if rustix::process::getppid() != Some(parent) {
-                return Err(io::Error::other("the server ended meanwhile"));
-            }
-            Ok(())
-        };
-        #[expect(unsafe_code, reason = "between fork and exec: system calls only, nothing is allocated")]
-        unsafe {
-            command.pre_exec(prepare);
-        }
-        command.spawn()
+    fn spawn(&self) -> io::Result<(Child, Option<Arc<Group>>)> {
+        let arguments = self.arguments.iter().map(|argument| CString::new(argument.as_bytes()));
+        Ok(self.isolation.start(&Wish {
+            program: &self.program,
+            arguments: arguments.collect::<Result<_, _>>()?,
+            descriptors: self.descriptors.iter().map(|fd| fd.as_raw_fd()).collect(),
+            limits: [
+                (Resource::Core, 0),
+                (Resource::Memlock, 0),
+                (Resource::Nofile, 128),
+                (Resource::Fsize, self.file_size),
+                (Resource::As, self.address_space),
+            ],
+            patient: self.patient,
+            group: self.group,
+            kvm: self.kvm,
+            share: Some(self.share.clone()),
+        })?)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{path::Path, sync::OnceLock};
+
+    use super::{
+        super::{
+            Measure,
+            sweep::{self, Mark},
+        },
+        *,
+    };
 
     fn shell(script: &str) -> Launch {
         Launch {
@@ -312,8 +297,41 @@ mod tests {
             address_space: 1 << 30,
             file_size: 1 << 20,
             patient: false,
+            kvm: false,
             group: None,
+            share: (Share { memory_mib: 64, cpus: 1 }, sweep::numbered(&sweep::probe())),
+            isolation: isolation(),
         }
+    }
+
+    /// What this host allows, found once.
+    fn isolation() -> Arc<Isolation> {
+        static FOUND: OnceLock<Arc<Isolation>> = OnceLock::new();
+        FOUND.get_or_init(|| Arc::new(Isolation::find(Path::new("/bin/bash")).unwrap())).clone()
+    }
+
+    /// A shell that answers on a descriptor: what it says.
+    async fn answer(script: &str) -> String {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        let script = format!("exec >&{}; {script}", theirs.as_raw_fd());
+        // Debian's `sh` knows descriptors below ten only.
+        let mut launch = Launch { program: "/bin/bash".into(), ..shell(&script) };
+        launch.descriptors.push(theirs);
+        let mut process = launch.start(&Census::default()).await.unwrap();
+        let ended = process.ended().await.unwrap();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        let mut said = String::new();
+        io::Read::read_to_string(&mut &ours, &mut said).unwrap();
+        said
+    }
+
+    fn has(measure: Measure) -> bool {
+        let missing = isolation().missing().iter().any(|missing| missing.measure == measure);
+        if missing {
+            eprintln!("not tested, because this host does not allow it: {measure}");
+        }
+        !missing
     }
 
     #[tokio::test]
@@ -332,7 +350,8 @@ mod tests {
         let ended = ours.ended().await.unwrap();
         assert_eq!((ended.signal, ended.killed), (Some(9), true));
 
-        let mut theirs = shell("kill -9 $$").start(&Census::default()).await.unwrap();
+        let mut theirs = shell("exec sleep 1000").start(&Census::default()).await.unwrap();
+        rustix::process::kill_process(theirs.id, Signal::KILL).unwrap();
         let ended = theirs.ended().await.unwrap();
         assert_eq!((ended.signal, ended.killed), (Some(9), false));
         assert!(!theirs.is_alive());
@@ -351,18 +370,195 @@ mod tests {
 
     #[tokio::test]
     async fn a_descriptor_arrives_under_its_number_and_rights_do_not() {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let theirs = OwnedFd::from(theirs);
-        let script = format!("id -u >&{0}; ulimit -c >&{0}; umask >&{0}", theirs.as_raw_fd());
-        // Debian's `sh` knows descriptors below ten only.
-        let mut launch = Launch { program: "/bin/bash".into(), ..shell(&script) };
-        launch.descriptors.push(theirs);
-        let mut process = launch.start(&Census::default()).await.unwrap();
-        assert_eq!(process.ended().await.unwrap().status, Some(0));
-        let mut said = String::new();
-        io::Read::read_to_string(&mut &ours, &mut said).unwrap();
+        let said = answer("id -u; ulimit -c; grep -E '^(Cap|NoNewPrivs)' /proc/self/status").await;
         let user = rustix::process::geteuid();
-        let expected = if user.is_root() { NOBODY } else { user.as_raw() };
+        let expected = if user.is_root() { 65534 } else { user.as_raw() };
         assert!(said.starts_with(&format!("{expected}\n0\n")), "{said}");
+        let mut rights = said.lines().skip(2).map(|line| line.split_once(":\t").unwrap());
+        assert!(
+            rights.all(|(name, value)| value == if name == "NoNewPrivs" { "1" } else { "0000000000000000" }),
+            "{said}"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_of_the_host_is_seen() {
+        if has(Measure::Files) {
+            let said = answer("cd /; for f in * dev/* etc/* proc/*; do echo $f; done").await;
+            let seen: Vec<_> = said.lines().collect();
+            for hidden in [
+                "root",
+                "home",
+                "var",
+                "sys",
+                "tmp",
+                "old",
+                "etc/passwd",
+                "dev/kvm",
+                "proc/1",
+                "proc/cpuinfo",
+            ] {
+                assert!(!seen.contains(&hidden), "{hidden}: {seen:?}");
+            }
+            for there in ["usr", "dev/null", "proc/self"] {
+                assert!(seen.contains(&there), "{there}: {seen:?}");
+            }
+            // Bash tells the error on its standard error, and goes on.
+            let said =
+                answer("for f in /x /usr/x /dev/x /proc/self/comm; do (echo x > $f) || echo no $f; done")
+                    .await;
+            assert_eq!(said, "no /x\nno /usr/x\nno /dev/x\nno /proc/self/comm\n");
+            assert_eq!(answer("echo x > /dev/null && echo fine").await, "fine\n", "a device is no file");
+        }
+        if has(Measure::Processes) {
+            assert_eq!(answer("echo $$; kill -0 2 || echo alone").await, "1\nalone\n");
+        }
+        if has(Measure::HostName) {
+            assert_eq!(answer("echo $HOSTNAME").await, "machine\n");
+        }
+        if has(Measure::Network) && has(Measure::Files) {
+            let said = answer("while read -r line; do echo \"$line\"; done < /proc/self/net/dev").await;
+            let interfaces: Vec<_> = said.lines().filter(|line| line.contains(':')).collect();
+            assert!(matches!(interfaces[..], [only] if only.starts_with("lo:")), "{said}");
+        }
+        if has(Measure::Users) {
+            let said = answer("cat /proc/self/uid_map /proc/self/setgroups").await;
+            assert_eq!(said.lines().count(), 2, "one user: {said}");
+        }
+        for (measure, name) in [
+            (Measure::Users, "user"),
+            (Measure::Files, "mnt"),
+            (Measure::Processes, "pid"),
+            (Measure::Network, "net"),
+            (Measure::Ipc, "ipc"),
+            (Measure::HostName, "uts"),
+            (Measure::ControlGroups, "cgroup"),
+        ] {
+            if has(measure) {
+                let ours = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+                let said = answer(&format!("readlink /proc/self/ns/{name}")).await;
+                assert_ne!(said.trim(), ours.to_str().unwrap());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_descriptors_of_its_own_are_inherited() {
+        // One that somebody forgot to close on exec.
+        let leaked = std::fs::File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+        let number = leaked.as_raw_fd();
+        let said = answer(&format!("[ -e /proc/self/fd/{number} ] && echo leaked; true")).await;
+        assert_eq!(said, "");
+    }
+
+    #[tokio::test]
+    async fn who_takes_too_much_memory_is_ended_and_it_is_said_so() {
+        if !has(Measure::MemoryLimit) {
+            return;
+        }
+        // Has no end of a line, so that it is kept.
+        let mut launch = shell("exec tail /dev/zero");
+        launch.address_space = 8 << 30;
+        let mut process = launch.start(&Census::default()).await.unwrap();
+        let ended = process.ended().await.unwrap();
+        assert_eq!((ended.signal, ended.out_of_memory, ended.killed), (Some(9), Some(64), false));
+        let mut killed = shell("exec sleep 1000").start(&Census::default()).await.unwrap();
+        killed.kill();
+        assert_eq!(killed.ended().await.unwrap().out_of_memory, None);
+    }
+
+    #[tokio::test]
+    async fn threads_are_limited() {
+        if has(Measure::ThreadLimit) {
+            let bomb = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i + 1)); done; exit 7";
+            let mut process = shell(bomb).start(&Census::default()).await.unwrap();
+            let ended = process.ended().await.unwrap();
+            assert_ne!(ended.status, Some(7), "{ended:?}");
+            assert!(ended.words.to_lowercase().contains("fork"), "{ended:?}");
+        }
+    }
+
+    /// What a process has by name: its group, wherever it is.
+    fn groups_named(name: &str) -> usize {
+        isolation()
+            .group_directories()
+            .iter()
+            .filter(|directory| directory.join(sweep::machines()).join(name).exists())
+            .count()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left() {
+        let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = mounts();
+        let launch = shell("sleep 1000 & exec sleep 1000");
+        let name = launch.share.1.clone();
+        let mut process = launch.start(&Census::default()).await.unwrap();
+        assert_eq!(groups_named(&name), isolation().group_directories().len());
+        let id = process.id;
+        process.kill();
+        process.ended().await.unwrap();
+        assert_eq!(groups_named(&name), 0);
+        assert_eq!(rustix::process::test_kill_process(id), Err(rustix::io::Errno::SRCH));
+        assert_eq!(mounts(), before);
+        // Not even if it did not start at all.
+        let launch = Launch { program: "/usr/bin/no-such-program".into(), ..shell("") };
+        let name = launch.share.1.clone();
+        let error = launch.start(&Census::default()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        assert!(error.to_string().starts_with("cannot execute it"), "{error}");
+        assert_eq!(groups_named(&name), 0);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_was_left_behind_is_removed_with_what_is_in_it() {
+        let state = tempfile::tempdir().unwrap();
+        let mark = Mark::new(state.path());
+        let directories = isolation().group_directories();
+        sweep::remember_groups(state.path(), &directories);
+        assert_eq!(sweep::remembered_groups(state.path()), directories);
+        if directories.is_empty() {
+            return;
+        }
+        let ours = shell("exec sleep 1000");
+        let (name, mut ours) = (ours.share.1.clone(), ours.start(&Census::default()).await.unwrap());
+        // Of a process that had our id at another time.
+        let orphans = format!("devenv-cloud-machines-{}-1", std::process::id());
+        let isolation = Arc::new(isolation().with_groups_in(&orphans));
+        let lost = Launch { isolation, ..shell("exec sleep 1000") };
+        let mut lost = lost.start(&Census::default()).await.unwrap();
+
+        // Who started it is alive here, and removes what is left of it as well.
+        assert!(mark.sweep_groups(&directories) > 0);
+        assert_eq!(lost.ended().await.unwrap().signal, Some(9));
+        assert_eq!(groups_named(&name), directories.len());
+        assert!(!directories.iter().any(|directory| directory.join(&orphans).exists()));
+        assert!(ours.is_alive());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_nobody_gets_little_of_the_processors_until_somebody_does() {
+        if !has(Measure::ProcessorLimit) {
+            return;
+        }
+        let launch = Launch { patient: true, ..shell("exec sleep 1000") };
+        let name = launch.share.1.clone();
+        let weight = || {
+            let directories = isolation().group_directories();
+            let files = directories.iter().flat_map(|directory| {
+                ["cpu.shares", "cpu.weight"]
+                    .map(|file| directory.join(sweep::machines()).join(&name).join(file))
+            });
+            files.filter_map(|file| std::fs::read_to_string(file).ok()).collect::<String>()
+        };
+        let process = launch.start(&Census::default()).await.unwrap();
+        let patient: u32 = weight().trim().parse().unwrap();
+        process.hurry();
+        let usual: u32 = weight().trim().parse().unwrap();
+        assert!(patient * 10 < usual, "{patient} {usual}");
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(rustix::process::getpriority_process(Some(process.id)), Ok(0));
+        }
     }
 }

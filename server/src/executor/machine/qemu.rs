@@ -12,6 +12,7 @@ use super::{
     Machine, MachineError, MachineSpec, Machines, check,
     parts::{Parts, Start},
     pool::{Found, Pool},
+    sweep,
 };
 use crate::config;
 
@@ -29,6 +30,8 @@ pub struct MachineSettings {
     pub qemu: String,
     /// `auto`, `kvm` or `tcg`.
     pub accelerator: String,
+    /// `auto`, or `strict`: without all that isolates machines there are none.
+    pub isolation: String,
     /// Whether machines are restored from templates; else every one is booted.
     pub templates: bool,
     /// How many machines wait for jobs, ready to go.
@@ -48,6 +51,7 @@ impl MachineSettings {
             state,
             qemu: config.qemu.clone(),
             accelerator: config.accelerator.clone(),
+            isolation: config.isolation.clone(),
             templates: config.templates,
             pool: config.pool_of(config.slots),
             memory_mib: config.room().memory_mib,
@@ -75,13 +79,17 @@ impl QemuMachines {
     pub async fn start(settings: MachineSettings) -> Self {
         let pool = Pool::new(usize::try_from(settings.pool).unwrap_or(0), settings.memory_mib);
         let parts = Arc::new(Parts::new(settings));
-        let sweeper = parts.mark.clone();
-        let swept = tokio::task::spawn_blocking(move || sweeper.sweep()).await.unwrap_or_default();
-        if swept > 0 {
-            tracing::warn!(swept, "ended machines that a previous server left behind");
+        let (sweeper, state) = (parts.mark.clone(), parts.settings.state.clone());
+        let sweep = move || (sweeper.sweep(), sweeper.sweep_groups(&sweep::remembered_groups(&state)));
+        let (machines, groups) = tokio::task::spawn_blocking(sweep).await.unwrap_or_default();
+        if (machines, groups) != (0, 0) {
+            tracing::warn!(machines, groups, "removed what a previous server left behind");
         }
-        if let Err(error) = parts.host().await {
-            tracing::error!("no job can be executed: {error}");
+        match parts.host().await {
+            Ok((host, _)) => {
+                sweep::remember_groups(&parts.settings.state, &host.isolation.group_directories());
+            }
+            Err(error) => tracing::error!("no job can be executed: {error}"),
         }
         match parts.image().await {
             Ok(image) => tracing::info!(image = image.id, kernel = image.manifest.kernel, "machine image"),
@@ -159,6 +167,7 @@ mod tests {
             state: state.path().to_owned(),
             qemu: "no-such-qemu".into(),
             accelerator: "auto".into(),
+            isolation: "auto".into(),
             templates: false,
             pool: 0,
             memory_mib: 4096,

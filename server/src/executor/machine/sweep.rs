@@ -2,16 +2,29 @@
 //!
 //! The kernel ends a machine together with its server; this is for the case
 //! that it did not. Every QEMU carries a mark in its `-name`: which state
-//! directory it belongs to, and which process started it.
+//! directory it belongs to, and which process started it. Its control group is
+//! in one that is named by the process as well, and nobody but us removes that. All else that a machine
+//! has (namespaces, mounts, its disk) has no name, and goes when it goes.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::process::{Pid, Signal};
 use sha2::{Digest as _, Sha256};
+
+use super::isolation;
+
+/// How the mark of a process begins that only tries something.
+const PROBE: &str = "devenv-cloud-probe-";
+/// How the name of the control group begins that all of a process's are in.
+const MACHINES: &str = "devenv-cloud-machines-";
+/// In the state directory: where control groups were made, a line each.
+const GROUPS: &str = "control-groups";
 
 /// The mark of our machines.
 #[derive(Clone, Debug)]
@@ -24,9 +37,7 @@ impl Mark {
     pub(super) fn new(state: &Path) -> Self {
         let state = fs::canonicalize(state).unwrap_or_else(|_| PathBuf::from(state));
         let hash = hex::encode(&Sha256::digest(state.as_os_str().as_bytes())[..8]);
-        let process = std::process::id();
-        let started = start_time(process).unwrap_or_default();
-        Self { prefix: format!("devenv-cloud-{hash}-"), owner: format!("{process}-{started}") }
+        Self { prefix: format!("devenv-cloud-{hash}-"), owner: ourselves() }
     }
 
     /// What goes into `-name`.
@@ -34,12 +45,43 @@ impl Mark {
         format!("{}{}", self.prefix, self.owner)
     }
 
-    /// Whether a `-name` is ours but of a process that is gone.
+    /// Whether a name is ours but of a process that is gone.
     fn is_orphan(&self, name: &str) -> bool {
-        let Some(owner) = name.strip_prefix(&self.prefix) else { return false };
-        let Some((process, started)) = owner.split_once('-') else { return false };
-        let (Ok(process), Ok(started)) = (process.parse(), started.parse()) else { return false };
-        start_time(process) != Some(started)
+        let owner =
+            [self.prefix.as_str(), PROBE, MACHINES].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let mut parts = owner.unwrap_or_default().split('-').map(str::parse::<u64>);
+        let (Some(Ok(process)), Some(Ok(started))) = (parts.next(), parts.next()) else { return false };
+        u32::try_from(process).is_ok_and(|process| start_time(process) != Some(started))
+    }
+
+    /// Removes the control groups that were left behind, with what is in them.
+    pub(super) fn sweep_groups(&self, directories: &[PathBuf]) -> usize {
+        let below = |directory: &Path| {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).collect::<Vec<_>>()
+        };
+        let mut swept = 0;
+        for parent in directories.iter().flat_map(|directory| below(directory)) {
+            if !parent.file_name().to_str().is_some_and(|name| self.is_orphan(name)) {
+                continue;
+            }
+            for group in below(&parent.path()) {
+                let members = fs::read_to_string(group.path().join("cgroup.procs")).unwrap_or_default();
+                for id in members.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+                    let _ = rustix::process::kill_process(id, Signal::KILL);
+                }
+                match isolation::remove(&group.path()) {
+                    Ok(()) => swept += 1,
+                    Err(error) => {
+                        tracing::warn!(group = %group.path().display(), "cannot remove it: {error}")
+                    }
+                }
+            }
+            if let Err(error) = isolation::remove(&parent.path()) {
+                tracing::warn!(group = %parent.path().display(), "cannot remove it: {error}");
+            }
+        }
+        swept
     }
 
     /// Ends what was left behind, and says how many that were.
@@ -58,6 +100,54 @@ impl Mark {
         }
         swept
     }
+}
+
+/// Writes down where control groups are made: the next start may find itself
+/// somewhere else.
+pub(super) fn remember_groups(state: &Path, directories: &[PathBuf]) {
+    let mut known = remembered_groups(state);
+    let before = known.len();
+    known.retain(|directory| directory.is_dir());
+    known.extend(directories.iter().filter(|new| !known.contains(new)).cloned().collect::<Vec<_>>());
+    if known.is_empty() && before == 0 {
+        return;
+    }
+    let mut text = Vec::new();
+    for directory in known {
+        text.extend_from_slice(directory.as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    if let Err(error) = fs::create_dir_all(state).and_then(|()| fs::write(state.join(GROUPS), text)) {
+        tracing::warn!("cannot write down where control groups are: {error}");
+    }
+}
+
+/// Where control groups were made by us or our predecessors.
+pub(super) fn remembered_groups(state: &Path) -> Vec<PathBuf> {
+    let text = fs::read(state.join(GROUPS)).unwrap_or_default();
+    let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| PathBuf::from(OsStr::from_bytes(line))).collect()
+}
+
+/// The name of something that is only tried, and belongs to no state directory.
+pub(super) fn probe() -> String {
+    format!("{PROBE}{}", ourselves())
+}
+
+/// The name of the control group that all of ours are in.
+pub(super) fn machines() -> String {
+    format!("{MACHINES}{}", ourselves())
+}
+
+/// A name that no other has.
+pub(super) fn numbered(name: &str) -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn ourselves() -> String {
+    let process = std::process::id();
+    format!("{process}-{}", start_time(process).unwrap_or_default())
 }
 
 fn name_argument(arguments: &[u8]) -> Option<String> {
@@ -110,6 +200,8 @@ mod tests {
 
         assert_eq!(mark.sweep(), 1);
         assert_eq!(orphan.wait().unwrap().signal(), Some(9));
+        assert!(!mark.is_orphan(&numbered(&mark.name())) && !mark.is_orphan(&numbered(&probe())));
+        assert!(mark.is_orphan(&format!("{}{}-1-7", mark.prefix, std::process::id())));
         for alive in [&mut ours, &mut others] {
             assert!(alive.try_wait().unwrap().is_none());
             alive.kill().unwrap();
