@@ -55,6 +55,8 @@ for (const [pool, starts] of [
   ["0", ["cold", "on_demand"]],
 ] as const) {
   test(`with a pool of ${pool}, machines become quick by themselves and share nothing`, async ({ startServer }) => {
+    // On a busy host it takes a while until the pool is full again.
+    test.setTimeout(400_000);
     const server = await startServer({ environment: { DEVENV_CLOUD_EXECUTOR_POOL: pool } });
     const workspace = await createWorkspace(await server.setUp());
     const last = starts.at(-1) ?? "";
