@@ -189,7 +189,12 @@ impl Process {
 
     /// Kills it at once.
     pub(super) fn kill(&mut self) {
-        self.killed |= rustix::process::pidfd_send_signal(&self.handle, Signal::KILL).is_ok();
+        let killed = rustix::process::pidfd_send_signal(&self.handle, Signal::KILL).is_ok();
+        self.killed |= killed;
+        // To end takes time, too: on a busy host, one that is patient would be long at it.
+        if killed {
+            self.hurry();
+        }
     }
 
     /// Lets it have its share of the processors. It leads its own group, so that
