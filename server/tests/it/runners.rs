@@ -265,7 +265,7 @@ both_engines! {
         assert_eq!(send(script(), "0").await, 422);
         assert_eq!(send(script(), "18446744073709551615").await, 422);
         assert_eq!(send(script(), "2").await, 503, "a gap");
-        assert_eq!(send(script().line(1, "x".repeat(200 << 10)), "1").await, 422);
+        assert_eq!(send(script().line(1, "x".repeat(600 << 10)), "1").await, 422);
         assert_eq!(send(script().lines(1, 1..=9000), "1").await, 422);
         let mut long = script();
         for _ in 0..130 {

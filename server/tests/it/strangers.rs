@@ -44,6 +44,7 @@ const FOR_RUNNERS: &[&str] = &[
     "renewRunnerCredential",
     "startRunner",
     "stopRunner",
+    "reportRunner",
     "claimJob",
     "renewLease",
     "awaitLease",
