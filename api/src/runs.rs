@@ -104,6 +104,66 @@ words! {
     }
 }
 
+words! {
+    /// A step on the way from a push to the first task of its job. Each ends
+    /// where the next begins.
+    Step {
+        /// The push is stored; its job is put into the queue.
+        Accepted = "accepted",
+        /// The job waits for a slot.
+        Queued = "queued",
+        /// A machine is made or taken, until it answers.
+        Machine = "machine",
+        /// The machine gets entropy, the time and a name of its own.
+        Reseed = "reseed",
+        /// The source is delivered.
+        Source = "source",
+        /// Nix starts. At its end, evaluation begins.
+        Evaluator = "evaluator",
+        /// `devenv.nix` is evaluated.
+        Evaluation = "evaluation",
+        /// Until the first task begins.
+        Task = "task",
+    }
+}
+
+words! {
+    /// How a machine came to be.
+    MachineStart {
+        /// It waited.
+        Pooled = "pooled",
+        /// It was restored from a template.
+        OnDemand = "on_demand",
+        /// It was booted.
+        Cold = "cold",
+    }
+}
+
+/// How long it took until an attempt did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Latency {
+    /// How its machine came to be, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<MachineStart>,
+    /// Milliseconds from the push (or, where no push made the attempt, from the
+    /// moment when it was queued) to the first word of the evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_to_evaluation_ms: Option<u64>,
+    /// The steps that have ended, in their order.
+    pub steps: Vec<StepTime>,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StepTime {
+    /// The step.
+    pub step: Step,
+    /// Milliseconds.
+    pub millis: u64,
+}
+
 /// The commit of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -281,6 +341,9 @@ pub struct Attempt {
     /// The runner that took it, by name; absent when a server executed it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
+    /// The way from the push to the first task, as far as it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Box<Latency>>,
     /// How long each stage and task took, in the order in which they began.
     pub stages: Vec<StageSummary>,
     /// Errors with their places, the first thing to show (evaluation errors, failed tasks).

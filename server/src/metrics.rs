@@ -13,6 +13,12 @@ pub struct Metrics {
     pub attempts: IntCounterVec,
     /// How long each stage took, in seconds, by stage.
     pub stage_seconds: HistogramVec,
+    /// How long it took from a push to its evaluation, in seconds, by how the
+    /// machine came to be.
+    pub push_to_evaluation: HistogramVec,
+    /// How long each step on that way took, and those after it up to the first
+    /// task, in seconds.
+    pub step_seconds: HistogramVec,
     /// Attempts that wait for a machine.
     pub queued: IntGauge,
     /// Attempts that are being worked on.
@@ -46,6 +52,15 @@ impl Metrics {
             &["stage"],
         )?;
         registry.register(Box::new(stage_seconds.clone()))?;
+        let quick = |name: &str, help: &str, labels: &[&str]| -> Result<HistogramVec, prometheus::Error> {
+            let buckets = vec![
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0,
+                300.0,
+            ];
+            let vec = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
         Ok(Self {
             attempts: counter("devenv_cloud_attempts_total", "Attempts that ended, by result", "result")?,
             queued: gauge("devenv_cloud_attempts_queued", "Attempts that wait for a machine")?,
@@ -53,6 +68,16 @@ impl Metrics {
             sign_ins: counter("devenv_cloud_sign_ins_total", "Sign-ins, by result", "result")?,
             requests: counter("devenv_cloud_requests_total", "HTTP requests, by class of status", "class")?,
             stage_seconds,
+            push_to_evaluation: quick(
+                "devenv_cloud_push_to_evaluation_seconds",
+                "From a push that was stored to the first word of its evaluation, by how the machine came to be",
+                &["start"],
+            )?,
+            step_seconds: quick(
+                "devenv_cloud_push_step_seconds",
+                "The steps from a push to the first task of its job, by how the machine came to be",
+                &["stage", "start"],
+            )?,
             registry,
         })
     }

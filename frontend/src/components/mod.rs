@@ -6,6 +6,7 @@ pub mod bar;
 pub mod code;
 pub mod form;
 pub mod keys;
+pub mod latency;
 pub mod load;
 pub mod log;
 pub mod page_head;

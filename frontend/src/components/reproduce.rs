@@ -79,6 +79,7 @@ mod tests {
             state,
             reason: None,
             waits: None,
+            latency: None,
             exit_status: None,
             queued_at: time,
             started_at: None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use devenv_cloud_api::{
     ids::SpanId,
-    runs::{Attempt, Run, State},
+    runs::{Attempt, Run, State, Trigger},
     trace::{LiveEvent, Trace},
 };
 use leptos::prelude::*;
@@ -25,6 +25,7 @@ use crate::{
     components::{
         annotations::Annotations,
         keys::use_key,
+        latency::ToEvaluation,
         load::Load,
         log::{Begin, FIRST, Feed, Group, Groups, LogPane, Piece, fetch},
         page_head::PageHead,
@@ -55,6 +56,8 @@ struct JobView {
     number: u64,
     title: String,
     can_operate: bool,
+    /// Whether a push made the run.
+    pushed: bool,
     job: String,
     commit: String,
     profile: Option<String>,
@@ -92,6 +95,7 @@ async fn load(api: &Api, path: [String; 4], attempt: &str) -> Result<JobView, Fa
         number: run.summary.number,
         title: run.summary.commit.title.clone(),
         can_operate: run.can_operate,
+        pushed: run.summary.trigger == Trigger::Push,
         commit: run.summary.commit.sha.clone(),
         profile: job.profile.clone(),
         job: name,
@@ -321,6 +325,7 @@ fn Ready(view: JobView, reload: impl Fn() + Clone + Send + Sync + 'static) -> im
             reason.get().map(|reason| view! { <p class=format!("notice {}", class(state.get()))>{reason}</p> })
         }}
         <Annotations annotations job_href=base />
+        <ToEvaluation attempt pushed=view.pushed && number == 1 />
         <Reproduce command=again />
         {move || view! { <Tabs label="View" tabs=views() /> }}
         <div class=move || format!("panes show-{}", Some(show.get()).filter(|s| !s.is_empty()).unwrap_or_else(|| "both".to_owned()))>

@@ -100,6 +100,8 @@ by_way_of! {
     runs::State: String, |x| x.parse::<runs::State>();
     runs::Trigger: String, |x| x.parse::<runs::Trigger>();
     runs::Stage: String, |x| x.parse::<runs::Stage>();
+    runs::Step: String, |x| x.parse::<runs::Step>();
+    runs::MachineStart: String, |x| x.parse::<runs::MachineStart>();
     accounts::Assurance: String, |x| x.parse::<accounts::Assurance>();
     u64: i64, |x| u64::try_from(x);
     u32: i64, |x| u32::try_from(x);

@@ -57,6 +57,8 @@ into_value! {
     runs::State => |x| Text(x.as_str().to_owned());
     runs::Trigger => |x| Text(x.as_str().to_owned());
     runs::Stage => |x| Text(x.as_str().to_owned());
+    runs::Step => |x| Text(x.as_str().to_owned());
+    runs::MachineStart => |x| Text(x.as_str().to_owned());
     i64 => |x| Int(x);
     i32 => |x| Int(i64::from(x));
     u32 => |x| Int(i64::from(x));

@@ -89,7 +89,11 @@ pub struct Assignment {
     pub env: BTreeMap<String, String>,
     /// Attributes of the job's span, in OpenTelemetry's vocabulary.
     pub attributes: BTreeMap<String, String>,
-    /// When the attempt was put into the queue: the start of its `job` and `queue` spans.
+    /// When the push was stored that made the attempt, if one did.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub accepted_at: Option<Timestamp>,
+    /// When the attempt was put into the queue: the start of its `queue` span.
     #[schema(value_type = String, format = DateTime)]
     pub queued_at: Timestamp,
     /// The limits of its machine.

@@ -100,6 +100,8 @@ pub async fn refs_changed(
     project: ProjectId,
     pusher: &Pusher,
 ) -> Result<Vec<String>, RunError> {
+    // Git has stored what was pushed; what follows is already time that people wait.
+    let accepted = app.clock.now();
     // Two that compare at once could remember an older state over a newer one.
     let _alone = app.forge.locks.lock(project).await;
     let repository = Repository::of(app, project);
@@ -145,6 +147,7 @@ pub async fn refs_changed(
             trigger: Trigger::Push,
             triggered_by: pusher.name.clone(),
             user: pusher.user,
+            accepted_at: (!pusher.refs.is_empty()).then_some(accepted),
             skip: (!info.has_devenv_nix).then(|| NO_DEVENV_NIX.to_owned()),
         };
         let (_, number) = runs::create(app, &mut tx, &new).await?;

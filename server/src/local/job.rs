@@ -45,6 +45,7 @@ pub(super) fn assignment(
         cloud: cloud(source, &name, attempt),
         env: environment(source, &name),
         attributes: attributes(source, &name),
+        accepted_at: None,
         queued_at: now,
         limits: Limits {
             cpus: options.cpus,

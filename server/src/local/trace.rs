@@ -104,6 +104,7 @@ impl TraceFile {
             state: conclusion.state,
             reason: conclusion.reason.clone(),
             waits: None,
+            latency: None,
             exit_status: conclusion.exit_status,
             queued_at: about.began,
             started_at: Some(about.began),

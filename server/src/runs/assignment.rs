@@ -33,6 +33,7 @@ pub(super) fn assignment(app: &AppParts, lease: Lease, row: AssignmentRow) -> As
         cloud: cloud(&row, &run_url),
         env: environment(&row, &run_url),
         attributes: attributes(&row, &run_url, &job_url, &origin),
+        accepted_at: row.accepted_at,
         queued_at: row.queued_at,
         lease,
         origin,

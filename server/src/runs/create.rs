@@ -1,6 +1,7 @@
 //! Making a run.
 
 use devenv_cloud_api::{
+    Timestamp,
     ids::{AttemptId, JobId, ProjectId, RunId, UserId},
     runs::{Commit, State, Trigger},
 };
@@ -27,6 +28,8 @@ pub struct NewRun {
     pub triggered_by: String,
     /// Who makes it, if it is somebody who has an account.
     pub user: Option<UserId>,
+    /// When the push was stored, if that was earlier than now.
+    pub accepted_at: Option<Timestamp>,
     /// Why there is nothing to do, if there is nothing.
     pub skip: Option<String>,
 }
@@ -54,7 +57,7 @@ pub async fn create(app: &AppParts, tx: &mut Tx, new: &NewRun) -> Result<(RunId,
         triggered_by: &new.triggered_by,
         user: new.user,
         commit: &new.commit,
-        now,
+        now: new.accepted_at.unwrap_or(now).min(now),
     };
     store::insert_run(tx, &run).await?;
     let label = Some(settings.runner_label.as_str()).filter(|label| !label.is_empty());

@@ -40,6 +40,7 @@ pub async fn start(
         trigger: Trigger::Manual,
         triggered_by: name.to_owned(),
         user: Some(user),
+        accepted_at: None,
         skip: (!info.has_devenv_nix).then(|| forge::NO_DEVENV_NIX.to_owned()),
     };
     let mut tx = app.db.begin().await?;

@@ -15,6 +15,7 @@ mod live;
 mod read;
 mod record;
 mod search;
+mod steps;
 mod store;
 mod write;
 
@@ -22,6 +23,8 @@ pub use compact::{compact_once, remove_orphans_once};
 pub use fold::Folded;
 pub use live::{Event, attempt_events};
 pub use read::{LogQuery, Telemetry, TelemetryError, log_text, log_window, trace};
-pub use record::{JOB_SPAN, Record};
+pub use record::{JOB_SPAN, MACHINE_SPAN, RESEED_SPAN, Record};
 pub use search::{Found, Resume, Search, search_log};
+pub use steps::Way;
+pub(crate) use store::way_of;
 pub(crate) use write::append;

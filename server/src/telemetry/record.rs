@@ -14,6 +14,12 @@ use serde::{Deserialize, Serialize};
 /// hangs under it.
 pub const JOB_SPAN: SpanId = SpanId(1 << 48);
 
+/// The span of getting a machine.
+pub const MACHINE_SPAN: SpanId = SpanId(JOB_SPAN.0 + 2);
+
+/// The span of making it one of its own: entropy, time, name.
+pub const RESEED_SPAN: SpanId = SpanId(JOB_SPAN.0 + 4);
+
 /// Something that happened in an attempt. Validated: bounds are kept, spans are
 /// opened before they are closed, ids are unique.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 use devenv_cloud_api::{
     Timestamp,
     ids::{AttemptId, RunId, SpanId},
-    runs::{Stage, State},
+    runs::{MachineStart, Stage, State, Step, Trigger},
 };
 
+use super::steps::Way;
 use crate::db::{Db, DbError, Row, Tx, query};
 
 /// A row of the index.
@@ -283,6 +284,102 @@ pub(super) async fn close_stage(
     .execute(tx)
     .await
     .map(|_| ())
+}
+
+/// What is known of a step.
+pub(super) struct StepRow {
+    pub(super) step: Step,
+    pub(super) span: Option<SpanId>,
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+pub(super) async fn steps(tx: &mut Tx, attempt: AttemptId) -> Result<Vec<StepRow>, DbError> {
+    query("SELECT step, span, ended_at FROM steps WHERE attempt_id = $1")
+        .bind(attempt)
+        .all(tx)
+        .await?
+        .iter()
+        .map(|row| {
+            let span: Option<i64> = row.get("span")?;
+            Ok(StepRow {
+                step: row.get("step")?,
+                span: span.map(|span| SpanId(span.cast_unsigned())),
+                ended_at: row.get("ended_at")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn open_step(
+    tx: &mut Tx,
+    attempt: AttemptId,
+    step: Step,
+    span: SpanId,
+) -> Result<(), DbError> {
+    query("INSERT INTO steps (attempt_id, step, span) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(attempt)
+        .bind(step)
+        .bind(column(span))
+        .execute(tx)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn end_step(
+    tx: &mut Tx,
+    attempt: AttemptId,
+    step: Step,
+    time: Timestamp,
+) -> Result<(), DbError> {
+    query(
+        "INSERT INTO steps (attempt_id, step, ended_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (attempt_id, step) DO UPDATE SET ended_at = excluded.ended_at",
+    )
+    .bind(attempt)
+    .bind(step)
+    .bind(time)
+    .execute(tx)
+    .await
+    .map(|_| ())
+}
+
+pub(super) async fn set_machine_start(
+    tx: &mut Tx,
+    attempt: AttemptId,
+    start: MachineStart,
+) -> Result<(), DbError> {
+    query("UPDATE attempts SET machine_start = $2 WHERE id = $1")
+        .bind(attempt)
+        .bind(start)
+        .execute(tx)
+        .await
+        .map(|_| ())
+}
+
+/// The way of an attempt but for its steps.
+pub(super) async fn way(tx: &mut Tx, attempt: AttemptId) -> Result<Option<Way>, DbError> {
+    query(
+        "SELECT a.number, a.queued_at, a.started_at, a.machine_start, r.created_at, r.cause FROM attempts a \
+         JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id WHERE a.id = $1",
+    )
+    .bind(attempt)
+    .optional(tx)
+    .await?
+    .map(|row| way_of(&row))
+    .transpose()
+}
+
+/// The way of an attempt, from a row that has the run's columns as well.
+pub(crate) fn way_of(row: &Row) -> Result<Way, DbError> {
+    let queued_at: Timestamp = row.get("queued_at")?;
+    let pushed = row.get::<Trigger>("cause")? == Trigger::Push && row.get::<u32>("number")? == 1;
+    Ok(Way {
+        accepted_at: if pushed { row.get::<Timestamp>("created_at")?.min(queued_at) } else { queued_at },
+        queued_at,
+        started_at: row.get("started_at")?,
+        start: row.get("machine_start")?,
+        ends: Vec::new(),
+    })
 }
 
 /// Attempts that have ended and whose chunks are as they came, oldest first,

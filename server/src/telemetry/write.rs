@@ -13,7 +13,7 @@ use object_store::{ObjectStoreExt as _, path::Path};
 use super::{
     Record,
     chunk::{self, FULL, Stored},
-    store,
+    steps, store,
 };
 use crate::{
     app::AppParts,
@@ -124,7 +124,8 @@ async fn store_new(
         for chunk in &chunks {
             store::insert_chunk(&mut tx, attempt, chunk).await?;
         }
-        if summarise(app, &mut tx, attempt, records).await? || annotations != tail.annotations {
+        let steps = steps::note(app, &mut tx, attempt, records).await?;
+        if summarise(app, &mut tx, attempt, records).await? || steps || annotations != tail.annotations {
             tx.wake(Topic::Run(tail.run));
         }
         tx.wake(Topic::Attempt(attempt));

@@ -20,6 +20,7 @@ mod git;
 mod headers;
 mod health;
 mod idempotency;
+mod latency;
 mod lists;
 mod live;
 mod log_search;

@@ -44,12 +44,12 @@ use super::{
 };
 use crate::{
     clock::{Clock, Random},
-    telemetry::{JOB_SPAN, Record},
+    telemetry::{JOB_SPAN, MACHINE_SPAN, RESEED_SPAN, Record},
 };
 
 const QUEUE_SPAN: SpanId = SpanId(JOB_SPAN.0 + 1);
-const MACHINE_SPAN: SpanId = SpanId(JOB_SPAN.0 + 2);
 const TEARDOWN_SPAN: SpanId = SpanId(JOB_SPAN.0 + 3);
+const ACCEPTED_SPAN: SpanId = SpanId(JOB_SPAN.0 + 5);
 
 /// How long a machine may take until it waits for its job.
 const BOOT: Duration = Duration::from_secs(120);
@@ -158,7 +158,7 @@ pub(super) async fn execute(context: &Context, assignment: Assignment) {
 pub async fn wait_until_ready(machine: &mut Machine, clock: &Clock, random: &Random) -> Result<(), String> {
     let (mut read, mut write) = tokio::io::split(&mut machine.channel);
     match timeout(BOOT, talk::prepare(clock, random, &mut read, &mut write)).await {
-        Ok(ready) => ready.map_err(|error| error.to_string()),
+        Ok(ready) => ready.map(|_| ()).map_err(|error| error.to_string()),
         Err(_) => Err(JobError::Boot.to_string()),
     }
 }
@@ -174,7 +174,11 @@ struct Timeline {
 
 impl Timeline {
     fn now(self) -> Timestamp {
-        let passed = TimeDelta::from_std(self.since.elapsed()).unwrap_or_default();
+        self.at(Instant::now())
+    }
+
+    fn at(self, instant: Instant) -> Timestamp {
+        let passed = TimeDelta::from_std(instant.duration_since(self.since)).unwrap_or_default();
         (self.claimed + passed).trunc_subsecs(6)
     }
 }
@@ -234,6 +238,7 @@ impl Attempt<'_> {
         let assignment = &self.assignment;
         let claimed = self.timeline.claimed;
         let queued = assignment.queued_at.min(claimed);
+        let accepted = assignment.accepted_at.unwrap_or(queued).min(queued);
         let mut name = assignment.platform.clone();
         for profile in &assignment.profiles {
             name = format!("{name}.{profile}");
@@ -250,15 +255,20 @@ impl Attempt<'_> {
             kind: SpanKind::Job,
             stage: None,
             name,
-            time: queued,
+            time: accepted,
             attributes,
         };
-        self.reporter.push(vec![
-            job,
+        let mut records = vec![job];
+        if assignment.accepted_at.is_some() {
+            records.push(opened_step(ACCEPTED_SPAN, JOB_SPAN, "push accepted", accepted));
+            records.push(closed(ACCEPTED_SPAN, queued, State::Success));
+        }
+        records.extend([
             opened_stage(QUEUE_SPAN, Stage::Queue, queued),
             closed(QUEUE_SPAN, claimed, State::Success),
             opened_stage(MACHINE_SPAN, Stage::Machine, claimed),
         ]);
+        self.reporter.push(records);
         self.machine_open = true;
     }
 
@@ -413,24 +423,24 @@ impl Attempt<'_> {
         let attributes = std::mem::take(&mut machine.attributes);
         let (mut read, mut write) = tokio::io::split(&mut machine.channel);
 
-        tokio::select! {
+        let answered = tokio::select! {
             seen = watch.see(false) => return match seen {
                 Seen::Stop(stop) => Talk::Stopped(stop),
                 Seen::Leave => Talk::Leave,
             },
             ready = timeout(BOOT, talk::prepare(&context.clock, &context.random, &mut read, &mut write)) => match ready {
-                Ok(Ok(())) => {}
+                Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Talk::Failed(error),
                 Err(_) => return Talk::Failed(JobError::Boot),
             },
-        }
+        };
         let ready = timeline.now();
-        reporter.push(vec![Record::Closed {
-            id: MACHINE_SPAN,
-            time: ready,
-            state: State::Success,
-            attributes,
-        }]);
+        // The machine first: the start of the others' histograms is told with it.
+        reporter.push(vec![
+            Record::Closed { id: MACHINE_SPAN, time: ready, state: State::Success, attributes },
+            opened_step(RESEED_SPAN, MACHINE_SPAN, "reseed", timeline.at(answered)),
+            closed(RESEED_SPAN, ready, State::Success),
+        ]);
         self.machine_open = false;
 
         let (orders, ordered) = watch::channel(Order::default());
@@ -505,6 +515,19 @@ fn opened_stage(id: SpanId, stage: Stage, time: Timestamp) -> Record {
         kind: SpanKind::Stage,
         stage: Some(stage),
         name: stage.to_string(),
+        time,
+        attributes: BTreeMap::new(),
+    }
+}
+
+/// A span that is no stage.
+fn opened_step(id: SpanId, parent: SpanId, name: &str, time: Timestamp) -> Record {
+    Record::Opened {
+        id,
+        parent: Some(parent),
+        kind: SpanKind::Other,
+        stage: None,
+        name: name.to_owned(),
         time,
         attributes: BTreeMap::new(),
     }

@@ -34,16 +34,18 @@ pub(super) struct Order {
 }
 
 /// Makes the machine one of its own, and waits until it is ready for its job.
+/// Says when it first answered.
 pub(super) async fn prepare(
     clock: &Clock,
     random: &Random,
     read: &mut (impl AsyncRead + Unpin),
     write: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), JobError> {
+) -> Result<Instant, JobError> {
     send_hello(write).await?;
     // Its word first: whatever is sent before waits until the guest has come
     // up, and the time would be as old as that.
     receive_hello(read).await?;
+    let answered = Instant::now();
     let time = clock.now().timestamp_nanos_opt().unwrap_or_default();
     let prepare = HostMessage::Prepare(Prepare {
         time_ns: u64::try_from(time).unwrap_or_default(),
@@ -52,7 +54,7 @@ pub(super) async fn prepare(
     });
     send(write, &prepare).await?;
     match Frames::new(read).receive().await? {
-        GuestMessage::Ready => Ok(()),
+        GuestMessage::Ready => Ok(answered),
         other => Err(unexpected(&other)),
     }
 }

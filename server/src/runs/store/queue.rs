@@ -263,6 +263,8 @@ pub(in crate::runs) struct AssignmentRow {
     pub(in crate::runs) platform: String,
     pub(in crate::runs) profile: Option<String>,
     pub(in crate::runs) attempt_number: u32,
+    /// When the push was stored, if one made it.
+    pub(in crate::runs) accepted_at: Option<Timestamp>,
     pub(in crate::runs) queued_at: Timestamp,
     pub(in crate::runs) run: RunId,
     pub(in crate::runs) run_number: u64,
@@ -279,7 +281,7 @@ pub(in crate::runs) struct AssignmentRow {
 pub(in crate::runs) async fn assignment(tx: &mut Tx, attempt: AttemptId) -> Result<AssignmentRow, DbError> {
     let row = query(
         "SELECT a.number AS attempt_number, a.queued_at, a.memory_mib, a.cpus, a.runner, a.runner_id, j.id AS job_id, \
-         j.name AS job_name, j.platform, j.profile, r.id AS run_id, r.number AS run_number, r.cause, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
+         j.name AS job_name, j.platform, j.profile, r.id AS run_id, r.number AS run_number, r.cause, r.created_at, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
          r.author_email, p.slug AS project, p.settings, o.slug AS org \
          FROM attempts a JOIN jobs j ON j.id = a.job_id JOIN runs r ON r.id = j.run_id \
          JOIN projects p ON p.id = r.project_id JOIN orgs o ON o.id = p.org_id WHERE a.id = $1",
@@ -292,12 +294,14 @@ pub(in crate::runs) async fn assignment(tx: &mut Tx, attempt: AttemptId) -> Resu
     if let (memory_mib @ 1.., cpus @ 1..) = (row.get("memory_mib")?, row.get("cpus")?) {
         (settings.memory_mib, settings.cpus) = (memory_mib, cpus);
     }
+    let pushed = row.get::<Trigger>("cause")? == Trigger::Push && row.get::<u32>("attempt_number")? == 1;
     Ok(AssignmentRow {
         job: row.get("job_id")?,
         job_name: row.get("job_name")?,
         platform: row.get("platform")?,
         profile: row.get("profile")?,
         attempt_number: row.get("attempt_number")?,
+        accepted_at: pushed.then(|| row.get("created_at")).transpose()?,
         queued_at: row.get("queued_at")?,
         run: row.get("run_id")?,
         run_number: row.get("run_number")?,

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use devenv_cloud_api::{
     Timestamp,
     ids::{AttemptId, JobId, ProjectId, RunId, SpanId},
-    runs::{Annotation, Attempt, Commit, Job, RunSummary, StageSummary, State},
+    runs::{Annotation, Attempt, Commit, Job, RunSummary, StageSummary, State, Step},
 };
 
 use crate::{
     db::{Db, DbError, Row, Target, Tx, in_pattern, query},
     runs::RunFilter,
+    telemetry,
 };
 
 pub(super) fn commit_of(row: &Row) -> Result<Commit, DbError> {
@@ -145,16 +146,30 @@ pub(in crate::runs) async fn jobs(db: &Db, run: RunId) -> Result<Vec<Job>, DbErr
     for row in rows {
         stages.entry(row.get("attempt_id")?).or_default().push(stage_of(&row)?);
     }
-    let mut attempts: HashMap<JobId, Vec<Attempt>> = HashMap::new();
+    let mut ends: HashMap<AttemptId, Vec<(Step, Timestamp)>> = HashMap::new();
     let rows = query(
-        "SELECT a.* FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.run_id = $1 ORDER BY a.number",
+        "SELECT s.attempt_id, s.step, s.ended_at FROM steps s JOIN attempts a ON a.id = s.attempt_id \
+         JOIN jobs j ON j.id = a.job_id WHERE j.run_id = $1 AND s.ended_at IS NOT NULL",
     )
     .bind(run)
     .all(db)
     .await?;
     for row in rows {
-        let stages = stages.remove(&row.get("id")?).unwrap_or_default();
-        attempts.entry(row.get("job_id")?).or_default().push(attempt_of_row(&row, stages)?);
+        ends.entry(row.get("attempt_id")?).or_default().push((row.get("step")?, row.get("ended_at")?));
+    }
+    let mut attempts: HashMap<JobId, Vec<Attempt>> = HashMap::new();
+    let rows = query(
+        "SELECT a.*, r.cause, r.created_at FROM attempts a JOIN jobs j ON j.id = a.job_id \
+         JOIN runs r ON r.id = j.run_id WHERE j.run_id = $1 ORDER BY a.number",
+    )
+    .bind(run)
+    .all(db)
+    .await?;
+    for row in rows {
+        let id = row.get("id")?;
+        let stages = stages.remove(&id).unwrap_or_default();
+        let attempt = attempt_of_row(&row, stages, ends.remove(&id).unwrap_or_default())?;
+        attempts.entry(row.get("job_id")?).or_default().push(attempt);
     }
     query("SELECT * FROM jobs WHERE run_id = $1 ORDER BY name")
         .bind(run)
@@ -188,7 +203,12 @@ fn stage_of(row: &Row) -> Result<StageSummary, DbError> {
     })
 }
 
-fn attempt_of_row(row: &Row, stages: Vec<StageSummary>) -> Result<Attempt, DbError> {
+/// An attempt, from a row that has its run's cause and age as well.
+fn attempt_of_row(
+    row: &Row,
+    stages: Vec<StageSummary>,
+    ends: Vec<(Step, Timestamp)>,
+) -> Result<Attempt, DbError> {
     let annotations: Vec<Annotation> =
         serde_json::from_str(&row.get::<String>("annotations")?).unwrap_or_default();
     Ok(Attempt {
@@ -203,6 +223,7 @@ fn attempt_of_row(row: &Row, stages: Vec<StageSummary>) -> Result<Attempt, DbErr
         // That of an executor in a server begins with the server's, and is for the log only.
         runner: row.get::<Option<String>>("runner")?.filter(|name| !name.contains('/')),
         waits: None,
+        latency: telemetry::Way { ends, ..telemetry::way_of(row)? }.show().map(Box::new),
         stages,
         annotations,
     })
@@ -270,10 +291,13 @@ pub(in crate::runs) async fn attempt_of(
     db: &Db,
     id: AttemptId,
 ) -> Result<Option<(Attempt, AttemptRow)>, DbError> {
-    let row = query("SELECT a.*, j.run_id FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE a.id = $1")
-        .bind(id)
-        .optional(db)
-        .await?;
+    let row = query(
+        "SELECT a.*, r.cause, r.created_at FROM attempts a JOIN jobs j ON j.id = a.job_id \
+         JOIN runs r ON r.id = j.run_id WHERE a.id = $1",
+    )
+    .bind(id)
+    .optional(db)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let stages = query("SELECT * FROM stages WHERE attempt_id = $1 ORDER BY started_at, span")
         .bind(id)
@@ -282,5 +306,12 @@ pub(in crate::runs) async fn attempt_of(
         .iter()
         .map(stage_of)
         .collect::<Result<_, _>>()?;
-    Ok(Some((attempt_of_row(&row, stages)?, attempt_row(&row)?)))
+    let ends = query("SELECT step, ended_at FROM steps WHERE attempt_id = $1 AND ended_at IS NOT NULL")
+        .bind(id)
+        .all(db)
+        .await?
+        .iter()
+        .map(|row| Ok((row.get("step")?, row.get("ended_at")?)))
+        .collect::<Result<_, DbError>>()?;
+    Ok(Some((attempt_of_row(&row, stages, ends)?, attempt_row(&row)?)))
 }

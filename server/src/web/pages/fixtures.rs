@@ -199,6 +199,16 @@ fn attempt(number: u32, state: State) -> Value {
                 "exit_status": (stage == Stage::Task).then_some(if state == State::Failure { 101 } else { 0 }),
             })).collect()
         },
+        "waits": (state == State::Queued).then_some("waits for a runner: none has the platform aarch64-linux"),
+        "latency": (state != State::Queued).then(|| json!({
+            "start": "pooled", "push_to_evaluation_ms": 214,
+            "steps": [
+                { "step": "accepted", "millis": 9 }, { "step": "queued", "millis": 12 },
+                { "step": "machine", "millis": 4 }, { "step": "reseed", "millis": 31 },
+                { "step": "source", "millis": 58 }, { "step": "evaluator", "millis": 100 },
+                { "step": "evaluation", "millis": 820 },
+            ],
+        })),
         "annotations": annotations,
     })
 }

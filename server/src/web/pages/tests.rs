@@ -99,11 +99,11 @@ const PAGES: &[(&str, &[&str])] = &[
             "Retry",
         ],
     ),
-    ("/acme/web/runs/42", &["running web:test", "waits for a machine", "Cancel"]),
+    ("/acme/web/runs/42", &["running web:test", "none has the platform aarch64-linux", "Cancel"]),
     // A job that failed opens on what is to blame.
     (
         "/acme/web/runs/41/x86_64-linux",
-        &["web:test", "exit status 101", "attempt 1", "attempt 2", "test result: FAILED", "1,234 lines"],
+        &["web:test", "exit status 101", "attempt 1", "attempt 2", "test result: FAILED", "1,234 lines", "0.21 s", "from push to evaluation"],
     ),
     ("/acme/web/runs/41/x86_64-linux?span=all", &["test result: FAILED", "Trace and log"]),
     ("/acme/web/runs/40/x86_64-linux", &["1,000,000 lines", "20,011 spans", "Download"]),

@@ -70,6 +70,7 @@ impl Project {
             trigger: Trigger::Push,
             triggered_by: "Ada".to_owned(),
             user: None,
+            accepted_at: None,
             skip: None,
         };
         let mut tx = app.db.begin().await.expect("a transaction");

@@ -285,6 +285,7 @@ pub(crate) fn assignment() -> Assignment {
         cloud: serde_json::json!({}),
         env: BTreeMap::new(),
         attributes: BTreeMap::new(),
+        accepted_at: None,
         queued_at: at(90),
         limits: Limits {
             cpus: 1,
