@@ -52,6 +52,16 @@ pub struct Runner {
     pub platforms: Vec<String>,
     /// How many jobs it does at once.
     pub slots: u32,
+    /// Whether it is the executor of a server itself.
+    #[serde(default)]
+    pub embedded: bool,
+    /// What the machines of all its jobs may have together, and what they have;
+    /// absent where it has not said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RunnerRoom>,
+    /// What stands ready on it.
+    #[serde(default)]
+    pub ready: RunnerReady,
     /// The version of its program.
     pub version: String,
     /// When it registered.
@@ -69,6 +79,51 @@ pub struct Runner {
     pub last_error_at: Option<DateTime<Utc>>,
     /// Whether the one who asks may drain and revoke it.
     pub can_manage: bool,
+}
+
+/// The memory and the processors of a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunnerRoom {
+    /// MiB that the machines of all jobs may have together.
+    pub memory_mib: u32,
+    /// MiB that they have now.
+    pub memory_used_mib: u32,
+    /// Processors that the machines of all jobs may have together.
+    pub cpus: u32,
+    /// Processors that they have now.
+    pub cpus_used: u32,
+}
+
+/// What stands ready on a runner, as it said itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunnerReady {
+    /// The sizes that machines are made ready for; the one that was asked for last first.
+    pub templates: Vec<RunnerTemplate>,
+    /// What last went wrong with making machines, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A size of machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunnerTemplate {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Disk in MiB.
+    pub disk_mib: u32,
+    /// MiB of memory that its template takes; absent while it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_mib: Option<u32>,
+    /// When the template was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<DateTime<Utc>>,
+    /// Machines of this size that wait for jobs.
+    pub waiting: u32,
 }
 
 /// A job that a runner executes.

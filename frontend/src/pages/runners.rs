@@ -6,7 +6,10 @@ use devenv_cloud_api::{
     orgs::Org,
     page::Page,
     permissions::Action,
-    runners::{CreateRunnerToken, NewRunnerToken, Runner, RunnerJob, RunnerScope, RunnerState, UpdateRunner},
+    runners::{
+        CreateRunnerToken, NewRunnerToken, Runner, RunnerJob, RunnerRoom, RunnerScope, RunnerState,
+        RunnerTemplate, UpdateRunner,
+    },
 };
 use leptos::prelude::*;
 
@@ -161,6 +164,10 @@ fn RunnerRow(
     let error = Memo::new(move |_| {
         runner.with(|r| r.as_ref().and_then(|r| r.last_error.clone().zip(r.last_error_at)))
     });
+    let templates = Memo::new(move |_| {
+        runner.with(|r| r.as_ref().map(|r| r.ready.templates.clone()).unwrap_or_default())
+    });
+    let problem = Memo::new(move |_| runner.with(|r| r.as_ref().and_then(|r| r.ready.problem.clone())));
     let can_manage = Memo::new(move |_| runner.with(|r| r.as_ref().is_some_and(|r| r.can_manage)));
     let about = Memo::new(move |_| runner.with(|r| r.as_ref().map(describe).unwrap_or_default()));
     view! {
@@ -169,6 +176,8 @@ fn RunnerRow(
             <span class="runner-row-words">
                 <span class="row-title clip">{move || name.get()}</span>
                 <span class="muted runner-row-about">{move || about.get()}</span>
+                {move || templates.get().into_iter().map(|template| view! { <Template template /> }).collect_view()}
+                {move || problem.get().map(|why| view! { <span class="runner-row-error">{why}</span> })}
                 {move || {
                     error
                         .get()
@@ -224,10 +233,34 @@ fn describe(runner: &Runner) -> String {
     if !runner.labels.is_empty() {
         parts.insert(1, runner.labels.join(", "));
     }
+    if let Some(RunnerRoom { memory_mib, memory_used_mib, cpus, cpus_used }) = runner.room {
+        let room = format!("{memory_used_mib} of {memory_mib} MiB, {cpus_used} of {cpus} cpus in use");
+        parts.insert(1, room);
+    }
+    if runner.embedded {
+        parts.push("the server itself".to_owned());
+    }
     if runner.scope == RunnerScope::Instance {
         parts.push("shared by the whole instance".to_owned());
     }
     parts.join(" · ")
+}
+
+/// What stands ready for machines of one size.
+#[component]
+fn Template(template: RunnerTemplate) -> impl IntoView {
+    let RunnerTemplate { cpus, memory_mib, disk_mib, holds_mib, made_at, waiting } = template;
+    view! {
+        <span class="muted runner-row-about">
+            {format!("Machines with {cpus} cpus, {memory_mib} MiB, disk {disk_mib} MiB: {waiting} waiting, ")}
+            {match (holds_mib, made_at) {
+                (Some(holds), Some(time)) => {
+                    view! { {format!("template holds {holds} MiB, made ")} <Ago time /> }.into_any()
+                }
+                _ => "no template yet".into_any(),
+            }}
+        </span>
+    }
 }
 
 #[component]

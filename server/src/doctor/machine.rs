@@ -2,15 +2,18 @@
 
 use std::{fs::File, io, os::unix::fs::MetadataExt as _, time::Instant};
 
+use devenv_cloud_api::orgs::ProjectSettings;
+
 use super::{Finding, Host, days};
 use crate::{
     clock::{Clock, Random},
     config,
     executor::{
+        Room,
         image::{self, ImageError},
         machine::{
             Exit, MachineError, MachineSettings, MachineSpec, Machines as _, Measure, Missing, QemuMachines,
-            examine,
+            costs, examine,
         },
         wait_until_ready,
     },
@@ -176,6 +179,55 @@ pub(super) async fn image(host: &Host) -> Vec<Finding> {
         Err(error) => Finding::problem("image", error.to_string(), BUILD),
     };
     vec![finding]
+}
+
+/// What is given out, and what of it templates would take.
+pub(super) async fn room(host: &Host) -> Vec<Finding> {
+    let config = &host.config.executor;
+    let Room { memory_mib, cpus } = config.room();
+    let usual = ProjectSettings::default();
+    let slots = config.slots;
+    let says = format!(
+        "machines may have {memory_mib} MiB of memory and {cpus} processors together, in {slots} slots"
+    );
+    let mut findings = vec![if memory_mib < usual.memory_mib || cpus < usual.cpus {
+        Finding::problem(
+            "room",
+            format!(
+                "{says}; a job of the usual size needs {} MiB and {} processors, and would wait for ever",
+                usual.memory_mib, usual.cpus
+            ),
+            "give this host more memory, raise executor.memory_mib and executor.cpus, or ask for less in every project",
+        )
+    } else {
+        Finding::fine("room", says)
+    }];
+    let (template, waiting) = costs();
+    let pool = u64::from(config.pool_of(slots));
+    let needs = template + pool * waiting;
+    findings.push(if !config.templates {
+        Finding::notice(
+            "templates",
+            "executor.templates is off: every machine is booted, which takes seconds",
+            "set executor.templates to true",
+        )
+    } else if u64::from(memory_mib) < needs {
+        Finding::notice(
+            "templates",
+            format!("one of the usual size and {pool} machines that wait need {needs} MiB, which is more than there is"),
+            "raise executor.memory_mib, or lower executor.pool",
+        )
+    } else {
+        Finding::fine(
+            "templates",
+            format!(
+                "one of the usual size ({} cpus, {} MiB) takes about {template} MiB and each of {pool} machines that wait \
+                 about {waiting}, as long as jobs leave that free; what a server has, and since when, is on its page Runners",
+                usual.cpus, usual.memory_mib
+            ),
+        )
+    });
+    findings
 }
 
 pub(super) async fn starts(host: &Host) -> Vec<Finding> {

@@ -99,6 +99,7 @@ type Findings<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + Send + 'a>>;
 const CHECKS: &[for<'a> fn(&'a Host) -> Findings<'a>] = &[
     |host| Box::pin(machine::qemu(host)),
     |host| Box::pin(machine::image(host)),
+    |host| Box::pin(machine::room(host)),
     |host| Box::pin(machine::starts(host)),
     |_| Box::pin(host::memory()),
     |host| Box::pin(server::disk(host)),

@@ -62,6 +62,49 @@ pub struct Capacity {
     pub room: Room,
 }
 
+/// What stands ready for jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The sizes that machines are made ready for; the one that was asked for last first.
+    pub templates: Vec<TemplateStatus>,
+    /// What last went wrong with making machines.
+    pub problem: Option<String>,
+}
+
+/// A size of machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TemplateStatus {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Disk in MiB.
+    pub disk_mib: u32,
+    /// MiB that its template takes, if there is one.
+    pub holds_mib: Option<u32>,
+    /// Seconds since the template was made.
+    pub age_seconds: Option<u32>,
+    /// Machines that wait.
+    pub waiting: u32,
+}
+
+impl Status {
+    /// Sizes that an executor may name, and bytes of what went wrong.
+    const BOUNDS: (usize, usize) = (16, 2048);
+
+    /// The same within bounds, whoever it is from: what is too much is cut off.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.templates.truncate(Self::BOUNDS.0);
+        self.problem = self.problem.map(|words| {
+            let mut words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            words.truncate(words.floor_char_boundary(Self::BOUNDS.1));
+            words
+        });
+        self
+    }
+}
+
 /// One attempt at a job, with all that is needed to do it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Assignment {
@@ -190,9 +233,9 @@ pub type PackStream = Pin<Box<dyn Stream<Item = Result<Bytes, ControlError>> + S
 /// Where work comes from and where reports go.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
-    /// Says that the executor is there, and what it has: before the first claim,
+    /// Says that the executor is there, what it has, and what stands ready: before the first claim,
     /// and now and then. Work is claimed up to what was last said.
-    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError>;
+    async fn report(&self, capacity: &Capacity, status: Status) -> Result<(), ControlError>;
 
     /// Waits for work and claims it. Returns `None` when there was none for a
     /// while; call again.

@@ -11,7 +11,7 @@ mod worker;
 
 pub use control_plane::{
     Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,
-    PackStream, Room,
+    PackStream, Room, Status, TemplateStatus,
 };
 pub use job::{GRACE as JOB_GRACE, wait_until_ready};
 pub use worker::{Executor, ExecutorSettings, execute_one};

@@ -101,7 +101,7 @@ impl Executor {
 
 /// Says what the executor has, as often as it takes until that is known.
 async fn report_once(context: &Context, capacity: &Capacity) {
-    while let Err(error) = context.control.report(capacity).await {
+    while let Err(error) = context.control.report(capacity, context.machines.status()).await {
         tracing::debug!("cannot report: {:#}", anyhow::Error::from(error));
         sleep(REST).await;
     }

@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::Source;
 use crate::{
-    executor::{Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, PackStream},
+    executor::{
+        Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, PackStream, Status,
+    },
     telemetry::Record,
 };
 
@@ -40,7 +42,7 @@ impl LocalControl {
 
 #[async_trait]
 impl ControlPlane for LocalControl {
-    async fn report(&self, _: &Capacity) -> Result<(), ControlError> {
+    async fn report(&self, _: &Capacity, _: Status) -> Result<(), ControlError> {
         Ok(())
     }
 

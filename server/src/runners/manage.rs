@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
+use chrono::TimeDelta;
 use devenv_cloud_api::{
+    Timestamp,
     ids::{OrgId, RunnerId},
-    runners::{Runner, RunnerScope, RunnerState, UpdateRunner},
+    runners::{Runner, RunnerReady, RunnerRoom, RunnerScope, RunnerState, RunnerTemplate, UpdateRunner},
 };
 
 use super::{Owner, SILENT, store};
 use crate::{
     app::AppParts,
     db::{DbError, Topic},
+    executor::{Status, TemplateStatus},
     refusal::Refusal,
     runs,
 };
@@ -36,6 +39,14 @@ pub async fn list(
     Ok(rows
         .into_iter()
         .map(|row| {
+            let own = row.org == owner.org();
+            let room = row.room.map(|room| RunnerRoom {
+                memory_mib: room.memory_mib,
+                memory_used_mib: row.used.0,
+                cpus: room.cpus,
+                cpus_used: row.used.1,
+            });
+            let ready = ready(row.status, row.status_at, own);
             let store::RunnerRow { id, org, name, labels, platforms, slots, version, draining, .. } = row;
             let gone = row.left_at.is_some() || row.last_seen_at + SILENT <= now;
             Runner {
@@ -50,18 +61,40 @@ pub async fn list(
                 labels,
                 platforms,
                 slots,
+                embedded: row.embedded,
+                room,
+                ready: if gone { RunnerReady::default() } else { ready },
                 version,
                 created_at: row.created_at,
                 last_seen_at: row.last_seen_at,
                 jobs: jobs.remove(&id).unwrap_or_default(),
                 // What went wrong on the instance's runner may have been another
                 // organisation's job.
-                last_error: row.last_error.filter(|_| org == owner.org()),
-                last_error_at: row.last_error_at.filter(|_| org == owner.org()),
-                can_manage: may_manage && org == owner.org() && !row.embedded,
+                last_error: row.last_error.filter(|_| own),
+                last_error_at: row.last_error_at.filter(|_| own),
+                can_manage: may_manage && own && !row.embedded,
             }
         })
         .collect())
+}
+
+/// What stands ready, as people see it.
+fn ready(status: Status, said_at: Option<Timestamp>, own: bool) -> RunnerReady {
+    let template = |template: TemplateStatus| RunnerTemplate {
+        cpus: template.cpus,
+        memory_mib: template.memory_mib,
+        disk_mib: template.disk_mib,
+        holds_mib: template.holds_mib,
+        made_at: said_at
+            .zip(template.age_seconds)
+            .and_then(|(said, age)| said.checked_sub_signed(TimeDelta::seconds(age.into()))),
+        waiting: template.waiting,
+    };
+    RunnerReady {
+        templates: status.templates.into_iter().map(template).collect(),
+        // It may name places on somebody else's machine.
+        problem: status.problem.filter(|_| own),
+    }
 }
 
 /// Changes one of the owner's runners.

@@ -9,7 +9,7 @@ use super::{RunnerError, store};
 use crate::{
     app::AppParts,
     db::DbError,
-    executor::{Capacity, Room, remote::wire::Report},
+    executor::{Capacity, Room, Status, remote::wire::Report},
 };
 
 /// More than any machine has.
@@ -22,7 +22,7 @@ const MOST: Room = Room { memory_mib: 1 << 30, cpus: 1 << 16 };
 pub async fn embedded(app: &AppParts, capacity: &Capacity) -> Result<RunnerId, DbError> {
     match store::find_embedded(&app.db, &key(app)).await? {
         Some(runner) => Ok(runner),
-        None => report_embedded(app, capacity).await,
+        None => report_embedded(app, capacity, None).await,
     }
 }
 
@@ -35,9 +35,17 @@ fn key(app: &AppParts) -> Vec<u8> {
 ///
 /// # Errors
 /// When the database says no.
-pub async fn report_embedded(app: &AppParts, capacity: &Capacity) -> Result<RunnerId, DbError> {
+pub async fn report_embedded(
+    app: &AppParts,
+    capacity: &Capacity,
+    status: Option<Status>,
+) -> Result<RunnerId, DbError> {
     let now = app.clock.now();
-    store::put_embedded(&app.db, RunnerId(app.random.id(now)), capacity, key(app), now).await
+    let runner = store::put_embedded(&app.db, RunnerId(app.random.id(now)), capacity, key(app), now).await?;
+    if let Some(status) = status {
+        store::set_report(&app.db, runner, capacity.room, &status.bounded(), now).await?;
+    }
+    Ok(runner)
 }
 
 /// This server's executor ends, or is not to be.
@@ -55,13 +63,13 @@ pub async fn leave_embedded(app: &AppParts) -> Result<(), DbError> {
 ///
 /// # Errors
 /// When it makes no sense.
-pub async fn report(app: &AppParts, runner: RunnerId, report: &Report) -> Result<(), RunnerError> {
-    let Report { room } = report;
+pub async fn report(app: &AppParts, runner: RunnerId, report: Report) -> Result<(), RunnerError> {
+    let Report { room, status } = report;
     if !(1..=MOST.memory_mib).contains(&room.memory_mib) || !(1..=MOST.cpus).contains(&room.cpus) {
         return Err(RunnerError::Invalid(format!(
             "a runner has 1 to {} MiB of memory and 1 to {} processors",
             MOST.memory_mib, MOST.cpus
         )));
     }
-    Ok(store::set_report(&app.db, runner, report, app.clock.now()).await?)
+    Ok(store::set_report(&app.db, runner, room, &status.bounded(), app.clock.now()).await?)
 }

@@ -9,10 +9,7 @@ use devenv_cloud_api::{
 
 use crate::{
     db::{Db, DbError, Row, Tx, query},
-    executor::{
-        Capacity,
-        remote::wire::{Announcement, Report},
-    },
+    executor::{Capacity, Room, Status, remote::wire::Announcement},
     identity::RunnerPrincipal,
 };
 
@@ -261,21 +258,26 @@ pub(super) async fn put_embedded(
     .get("id")
 }
 
-/// Writes down what a runner says that it has.
+/// Writes down what a runner says that it has, and what stands ready.
 pub(super) async fn set_report(
     db: &Db,
     id: RunnerId,
-    report: &Report,
+    room: Room,
+    status: &Status,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    query("UPDATE runners SET memory_mib = $2, cpus = $3, last_seen_at = $4, left_at = NULL WHERE id = $1")
-        .bind(id)
-        .bind(report.room.memory_mib)
-        .bind(report.room.cpus)
-        .bind(now)
-        .execute(db)
-        .await
-        .map(|_| ())
+    query(
+        "UPDATE runners SET memory_mib = $2, cpus = $3, status = $4, status_at = $5, last_seen_at = $5, \
+         left_at = NULL WHERE id = $1",
+    )
+    .bind(id)
+    .bind(room.memory_mib)
+    .bind(room.cpus)
+    .bind(serde_json::to_string(status).unwrap_or_default())
+    .bind(now)
+    .execute(db)
+    .await
+    .map(|_| ())
 }
 
 /// Locks a runner until the transaction ends.
@@ -377,6 +379,13 @@ pub(super) struct RunnerRow {
     pub(super) last_error: Option<String>,
     pub(super) last_error_at: Option<Timestamp>,
     pub(super) embedded: bool,
+    /// What its machines may have together, if it says so.
+    pub(super) room: Option<Room>,
+    /// MiB and processors that they have.
+    pub(super) used: (u32, u32),
+    /// What stood ready, and when it said so.
+    pub(super) status: Status,
+    pub(super) status_at: Option<Timestamp>,
 }
 
 fn runner(row: &Row) -> Result<RunnerRow, DbError> {
@@ -395,6 +404,17 @@ fn runner(row: &Row) -> Result<RunnerRow, DbError> {
         last_error: row.get("last_error")?,
         last_error_at: row.get("last_error_at")?,
         embedded: row.get("embedded")?,
+        room: row
+            .get::<Option<u32>>("memory_mib")?
+            .zip(row.get::<Option<u32>>("cpus")?)
+            .map(|(memory_mib, cpus)| Room { memory_mib, cpus }),
+        used: (row.get("memory_used")?, row.get("cpus_used")?),
+        // What another version wrote is not worth an error.
+        status: row
+            .get::<Option<String>>("status")?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
+        status_at: row.get("status_at")?,
     })
 }
 
@@ -409,7 +429,12 @@ pub(super) async fn list_runners(
 ) -> Result<Vec<RunnerRow>, DbError> {
     let (of_instance, id) = after.map_or((false, None), |(of_instance, id)| (of_instance, Some(id)));
     query(
-        "SELECT * FROM runners WHERE revoked_at IS NULL AND (org_id IS NULL OR org_id = $1) \
+        "SELECT runners.*, \
+         (SELECT CAST(COALESCE(SUM(a.memory_mib), 0) AS BIGINT) FROM attempts a \
+          WHERE a.runner_id = runners.id AND a.state = 'running') AS memory_used, \
+         (SELECT CAST(COALESCE(SUM(a.cpus), 0) AS BIGINT) FROM attempts a \
+          WHERE a.runner_id = runners.id AND a.state = 'running') AS cpus_used \
+         FROM runners WHERE revoked_at IS NULL AND (org_id IS NULL OR org_id = $1) \
          AND ($2 IS NULL OR (CASE WHEN org_id IS NULL THEN 1 ELSE 0 END) > $3 \
               OR ((CASE WHEN org_id IS NULL THEN 1 ELSE 0 END) = $3 AND id > $2)) \
          ORDER BY CASE WHEN org_id IS NULL THEN 1 ELSE 0 END, id LIMIT $4",

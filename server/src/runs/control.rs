@@ -16,7 +16,7 @@ use crate::{
     db::Topic,
     executor::{
         Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState,
-        PackStream,
+        PackStream, Status,
     },
     forge::{self, ForgeError, Repository},
     runners,
@@ -50,8 +50,8 @@ fn source_error(error: ForgeError) -> ControlError {
 
 #[async_trait]
 impl ControlPlane for LocalControlPlane {
-    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
-        runners::report_embedded(&self.app, capacity).await.map(|_| ()).map_err(unavailable)
+    async fn report(&self, capacity: &Capacity, status: Status) -> Result<(), ControlError> {
+        runners::report_embedded(&self.app, capacity, Some(status)).await.map(|_| ()).map_err(unavailable)
     }
 
     async fn claim(&self, capacity: &Capacity) -> Result<Option<Assignment>, ControlError> {

@@ -150,7 +150,7 @@ async fn report(
     Runner(runner): Runner,
     Body(report): Body<Report>,
 ) -> Result<StatusCode, ApiError> {
-    runners::report(&app, runner.runner, &report).await?;
+    runners::report(&app, runner.runner, report).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use devenv_cloud::{
-    executor::{Assignment, Capacity, ControlPlane as _, Room, remote::wire::Announcement},
+    executor::{Assignment, Capacity, ControlPlane as _, Room, Status, remote::wire::Announcement},
     runs,
 };
 use devenv_cloud_api::{
@@ -36,7 +36,7 @@ fn room(slots: u32, memory_mib: u32, cpus: u32) -> Capacity {
 
 async fn with_room(app: &TestApp, slots: u32, memory_mib: u32, cpus: u32) -> Capacity {
     let capacity = room(slots, memory_mib, cpus);
-    plane(app).report(&capacity).await.expect("report");
+    plane(app).report(&capacity, Status::default()).await.expect("report");
     capacity
 }
 
@@ -158,7 +158,7 @@ both_engines! {
         assert!(said.contains("executor.memory_mib"), "{said}");
         // However long it waits, it keeps nobody from anything.
         app.advance(TimeDelta::hours(1));
-        plane(&app).report(&host).await.expect("report");
+        plane(&app).report(&host, Status::default()).await.expect("report");
         push(&app, small, '1').await;
         assert_eq!(commit(&claim_as(&app, &host).await.expect("work")), '1');
         // Its project asks for less: it fits.
@@ -181,7 +181,7 @@ both_engines! {
         assert_eq!(commit(&passed), 'c');
         push(&app, small, 'd').await;
         app.advance(runs::queue::PATIENCE);
-        plane(&app).report(&host).await.expect("report");
+        plane(&app).report(&host, Status::default()).await.expect("report");
         // Now room is kept for it, although there is some for the small one.
         assert!(claim_as(&app, &host).await.is_none());
         assert_eq!(waits(&app, small, 4).await, "waits until a larger job, which has waited longer, has got its machine");
@@ -211,7 +211,7 @@ both_engines! {
 
         push(&app, big, 'd').await;
         app.advance(runs::queue::PATIENCE);
-        plane(&app).report(&host).await.expect("report");
+        plane(&app).report(&host, Status::default()).await.expect("report");
         assert!(claim_as(&app, &host).await.is_none(), "it keeps room");
         push(&app, small, 'e').await;
         assert!(claim_as(&app, &host).await.is_none(), "it keeps room");

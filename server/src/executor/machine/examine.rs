@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{MachineError, Missing, accelerator::Accelerator, host::Host};
+use super::{
+    MachineError, Missing,
+    accelerator::Accelerator,
+    host::Host,
+    pool::{TEMPLATE, WAITING},
+};
 
 /// What was found.
 #[derive(Debug)]
@@ -17,6 +22,13 @@ pub struct Examined {
     pub accelerator: Result<&'static str, MachineError>,
     /// What this host does not allow that would isolate machines better. Tried.
     pub not_isolated: Vec<Missing>,
+}
+
+/// MiB of memory that a template takes, and a machine that waits beside it: what
+/// must be free for them to be made.
+#[must_use]
+pub const fn costs() -> (u64, u64) {
+    (TEMPLATE, WAITING)
 }
 
 /// Looks at QEMU, and tries KVM.

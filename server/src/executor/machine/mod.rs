@@ -30,10 +30,13 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{control_plane::Limits, image::ImageError};
+use super::{
+    control_plane::{Limits, Status},
+    image::ImageError,
+};
 
 pub use bench::{BenchOptions, MachinesCommand, bench};
-pub use examine::{Examined, examine};
+pub use examine::{Examined, costs, examine};
 pub use isolation::{Measure, Missing};
 pub use qemu::{MachineSettings, QemuMachines};
 
@@ -68,6 +71,11 @@ impl From<&Limits> for MachineSpec {
 pub trait Machines: Send + Sync + 'static {
     /// Gets a machine. Its channel is open; its PID 1 may not listen yet.
     async fn machine(&self, spec: &MachineSpec) -> Result<Machine, MachineError>;
+
+    /// What stands ready.
+    fn status(&self) -> Status {
+        Status::default()
+    }
 }
 
 /// The bytes to and from PID 1.

@@ -25,7 +25,7 @@ use super::{
     parts::{Key, Parts, Running},
     template::{Template, warm},
 };
-use crate::executor::image::Image;
+use crate::executor::{Status, TemplateStatus, image::Image};
 
 /// Sizes that have a template at the same time.
 const TEMPLATES: usize = 4;
@@ -37,9 +37,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// translated on the first round and quick on the second.
 const ROUNDS: u8 = 2;
 /// MiB that a machine that waits uses beside its template's.
-const WAITING: u64 = 75;
+pub(super) const WAITING: u64 = 75;
 /// MiB that there must be room for before a template is made.
-const TEMPLATE: u64 = 200;
+pub(super) const TEMPLATE: u64 = 200;
 
 /// What is ready.
 #[derive(Debug, Default)]
@@ -73,6 +73,8 @@ struct State {
     waiting: Vec<(Key, Running)>,
     /// MiB that the machines of jobs have.
     occupied: u64,
+    /// What last went wrong, until something goes right.
+    problem: Option<String>,
     filling: Option<AbortOnDropHandle<()>>,
 }
 
@@ -125,6 +127,31 @@ impl Pool {
         let mut state = self.state();
         state.waiting.clear();
         state.sizes.clear();
+    }
+
+    /// Notes what went wrong with a machine; nothing: it went right.
+    pub(super) fn note(&self, error: Option<&MachineError>) {
+        self.state().problem = error.map(ToString::to_string);
+    }
+
+    /// What stands ready.
+    pub(super) fn status(&self) -> Status {
+        let mut state = self.state();
+        state.bury();
+        let State { sizes, waiting, problem, .. } = &*state;
+        let count = |key: &Key| waiting.iter().filter(|(waiting, _)| waiting == key).count();
+        let size = |size: &Size| TemplateStatus {
+            cpus: size.key.spec.cpus,
+            memory_mib: size.key.spec.memory_mib,
+            disk_mib: size.key.spec.disk_mib,
+            holds_mib: size.template.as_ref().map(|template| template.memory_mib),
+            age_seconds: size
+                .template
+                .as_ref()
+                .map(|template| u32::try_from(template.made.elapsed().as_secs()).unwrap_or(u32::MAX)),
+            waiting: u32::try_from(count(&size.key)).unwrap_or(u32::MAX),
+        };
+        Status { templates: sizes.iter().map(size).collect(), problem: problem.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -263,6 +290,7 @@ async fn fill(pool: Weak<Pool>, parts: Weak<Parts>) {
         };
         if let Err(error) = take_step(&pool, &parts, step).await {
             pool.discard(&key);
+            pool.note(Some(&error));
             let failures = pool.state().sizes.iter().find(|size| size.key == key).map_or(1, |s| s.failures);
             tracing::warn!(spec = %key.spec, failures, "machines are booted, which is slower: {error}");
             tokio::time::sleep(PAUSE * failures).await;
@@ -280,6 +308,7 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
             let mut state = pool.state();
             if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
                 size.template = Some(template.clone());
+                state.problem = None;
                 if state.waiting.len() < pool.size {
                     state.waiting.push((template.key.clone(), running));
                 }

@@ -14,7 +14,7 @@ use super::{
     pool::{Found, Pool},
     sweep,
 };
-use crate::config;
+use crate::{config, executor::Status};
 
 /// How long killed machines may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -89,11 +89,17 @@ impl QemuMachines {
             Ok((host, _)) => {
                 sweep::remember_groups(&parts.settings.state, &host.isolation.group_directories());
             }
-            Err(error) => tracing::error!("no job can be executed: {error}"),
+            Err(error) => {
+                pool.note(Some(&error));
+                tracing::error!("no job can be executed: {error}");
+            }
         }
         match parts.image().await {
             Ok(image) => tracing::info!(image = image.id, kernel = image.manifest.kernel, "machine image"),
-            Err(error) => tracing::error!("no job can be executed: {error}"),
+            Err(error) => {
+                pool.note(Some(&error));
+                tracing::error!("no job can be executed: {error}");
+            }
         }
         if parts.settings.templates {
             pool.fill(Arc::downgrade(&parts));
@@ -131,6 +137,18 @@ impl QemuMachines {
 #[async_trait]
 impl Machines for QemuMachines {
     async fn machine(&self, spec: &MachineSpec) -> Result<Machine, MachineError> {
+        let machine = self.make(spec).await;
+        self.pool.note(machine.as_ref().err());
+        machine
+    }
+
+    fn status(&self) -> Status {
+        self.pool.status()
+    }
+}
+
+impl QemuMachines {
+    async fn make(&self, spec: &MachineSpec) -> Result<Machine, MachineError> {
         let parts = &self.parts;
         parts.host().await?;
         check(spec)?;

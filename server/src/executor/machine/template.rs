@@ -41,6 +41,7 @@ pub(super) struct Template {
     pub(super) state: OwnedFd,
     /// What its memory really takes.
     pub(super) memory_mib: u32,
+    pub(super) made: Instant,
 }
 
 impl Template {
@@ -65,7 +66,7 @@ impl Template {
             "machine template is ready"
         );
         let memory_mib = u32::try_from(used).unwrap_or(0);
-        Ok(Self { key, image, memory, state, memory_mib })
+        Ok(Self { key, image, memory, state, memory_mib, made: Instant::now() })
     }
 }
 

@@ -32,7 +32,9 @@ use self::{
     link::{Backoff, Call},
     wire::{Claim, LONG_POLL_SECONDS, Renewed, Report, Work, show_token},
 };
-use super::{Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, PackStream};
+use super::{
+    Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, PackStream, Status,
+};
 use crate::{clock::Random, telemetry::Record};
 
 /// How long the answer to a long poll may take.
@@ -81,8 +83,8 @@ fn control_error(lease: &Lease, error: LinkError) -> ControlError {
 
 #[async_trait]
 impl ControlPlane for RemoteControlPlane {
-    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
-        let report = Report { room: capacity.room };
+    async fn report(&self, capacity: &Capacity, status: Status) -> Result<(), ControlError> {
+        let report = Report { room: capacity.room, status: status.bounded() };
         match self.link.ask::<()>(Call::post("/runner/report").json(&report)).await {
             // Whoever runs the executor sees it, and stops.
             Err(LinkError::Dismissed(_)) => std::future::pending().await,

@@ -13,7 +13,7 @@ use devenv_cloud_api::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::executor::{Assignment, Lease, LeaseState, Room};
+use crate::executor::{Assignment, Lease, LeaseState, Room, Status};
 
 /// The version of all messages. Changes with every change that one side alone
 /// would not understand.
@@ -95,6 +95,9 @@ pub struct Welcome {
 pub struct Report {
     /// What the machines of all its jobs may have together.
     pub room: Room,
+    /// What stands ready.
+    #[serde(default)]
+    pub status: Status,
 }
 
 /// Asks for work.

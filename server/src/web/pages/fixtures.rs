@@ -574,6 +574,11 @@ fn runners(org: &str) -> Vec<Value> {
     let mut busy = runner(301, "builder-1", "online");
     busy["labels"] = json!(["gpu", "big"]);
     busy["slots"] = json!(4);
+    busy["room"] = json!({ "memory_mib": 14336, "memory_used_mib": 4096, "cpus": 8, "cpus_used": 4 });
+    busy["ready"] = json!({ "templates": [
+        { "cpus": 2, "memory_mib": 2048, "disk_mib": 8192, "holds_mib": 171, "made_at": ago(7_000), "waiting": 2 },
+        { "cpus": 8, "memory_mib": 8192, "disk_mib": 8192, "waiting": 0 },
+    ] });
     busy["jobs"] = json!([
         { "org": "acme", "project": "web", "run": 42, "job": "x86_64-linux", "started_at": ago(30) },
         { "org": "acme", "project": LONG, "run": 7, "job": "x86_64-linux", "started_at": ago(300) },
@@ -584,6 +589,7 @@ fn runners(org: &str) -> Vec<Value> {
     gone["last_error_at"] = json!(ago(89_000));
     let mut shared = runner(304, "shared", "online");
     shared["scope"] = json!("instance");
+    shared["embedded"] = json!(true);
     shared["can_manage"] = json!(false);
     vec![busy, runner(302, "builder-2", "draining"), gone, shared]
 }

@@ -56,6 +56,10 @@ const PAGES: &[(&str, &[&str])] = &[
             "builder-1",
             "online",
             "2 of 4 slots",
+            "4096 of 14336 MiB",
+            "template holds 171 MiB",
+            "no template yet",
+            "the server itself",
             "gpu, big",
             "web #42 x86_64-linux",
             "draining",
@@ -103,7 +107,16 @@ const PAGES: &[(&str, &[&str])] = &[
     // A job that failed opens on what is to blame.
     (
         "/acme/web/runs/41/x86_64-linux",
-        &["web:test", "exit status 101", "attempt 1", "attempt 2", "test result: FAILED", "1,234 lines", "0.21 s", "from push to evaluation"],
+        &[
+            "web:test",
+            "exit status 101",
+            "attempt 1",
+            "attempt 2",
+            "test result: FAILED",
+            "1,234 lines",
+            "0.21 s",
+            "from push to evaluation",
+        ],
     ),
     ("/acme/web/runs/41/x86_64-linux?span=all", &["test result: FAILED", "Trace and log"]),
     ("/acme/web/runs/40/x86_64-linux", &["1,000,000 lines", "20,011 spans", "Download"]),

@@ -28,7 +28,7 @@ use crate::{
     disk::Reserve,
     executor::{
         Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, Limits, PackStream,
-        Room,
+        Room, Status,
         job::{Context, execute},
         machine::{Exit, Life, Machine, MachineError, MachineSpec, Machines},
     },
@@ -165,7 +165,7 @@ fn unavailable() -> ControlError {
 
 #[async_trait]
 impl ControlPlane for Control {
-    async fn report(&self, capacity: &Capacity) -> Result<(), ControlError> {
+    async fn report(&self, capacity: &Capacity, _: Status) -> Result<(), ControlError> {
         self.reports.lock().unwrap().push(capacity.room);
         if self.reachable.load(Ordering::Relaxed) { Ok(()) } else { Err(unavailable()) }
     }
