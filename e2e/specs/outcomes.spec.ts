@@ -8,6 +8,9 @@ import { join } from "node:path";
 import { type Server } from "../harness/server.ts";
 import { createWorkspace, expect, test, type Workspace } from "../harness/test.ts";
 
+// Machines are booted, some twice, and some have to be silent for a minute.
+test.describe.configure({ timeout: 400_000 });
+
 /** Says something, then works for a while. */
 const WORKS = `{
   tasks."it:works".exec = ''
@@ -149,7 +152,6 @@ test("a machine that takes too much of the runner's memory: an error that says s
 });
 
 test("a machine that is stopped from outside: silence, an error, and another attempt", async ({ startServer }) => {
-  test.setTimeout(240_000);
   const server = await startServer(ONE);
   const workspace = await createWorkspace(await server.setUp());
   const { number, pid } = await machineOf(server, workspace, WORKS);
