@@ -115,7 +115,7 @@ const PAGES: &[(&str, &[&str])] = &[
             "test result: FAILED",
             "1,234 lines",
             "0.21 s",
-            "from push to evaluation",
+            "from the queue to evaluation",
         ],
     ),
     ("/acme/web/runs/41/x86_64-linux?span=all", &["test result: FAILED", "Trace and log"]),
