@@ -9,6 +9,13 @@
 # Standard output is one JSON value (README.md: the shape), or nothing and exit
 # status 1. `--read-write-mode` because files and derivations that a task
 # mentions must really be in the store when it runs.
+let
+  home = toString ./.;
+  library = import ./lib { inherit home; };
+  packages = import ./pkgs;
+  options = import ./options;
+  report = import ./report.nix;
+in
 { root, context ? "{}" }:
 let
   given = builtins.fromJSON context;
@@ -23,11 +30,10 @@ let
     # Programs that count as installed; null: look into the image.
     programs = null;
   };
-  home = toString ./.;
   rootString = toString root;
 
-  inherit (import ./lib { inherit home; }) lib errors evalModules;
-  inherit (import ./pkgs {
+  inherit (library) lib errors evalModules;
+  inherit (packages {
     inherit lib;
     inherit (ctx) system programs;
     inherit (errors) nearest;
@@ -67,7 +73,7 @@ let
     ++ [ (root + "/devenv.nix") ]
     ++ lib.optional (builtins.pathExists localFile) localFile;
   modules = [
-    (import ./options { inherit root; context = ctx; })
+    (options { inherit root; context = ctx; })
     {
       _file = yamlFile;
       cloud = builtins.mapAttrs (_: lib.mkDefault)
@@ -129,7 +135,7 @@ let
     })
     activeProfiles;
 in
-import ./report.nix { inherit lib errors missing similar placeOf; inputs = yamlInputs; } {
+report { inherit lib errors missing similar placeOf; inputs = yamlInputs; } {
   tree = if activeProfiles == [ ] then plain else evaluate profileModules;
   inherit activeProfiles;
 }

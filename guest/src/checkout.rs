@@ -13,11 +13,13 @@ use std::{
 };
 
 use crate::{
+    ahead::Ahead,
     command::{Ended, Launch},
     evaluate::into_span,
     job::{Context, End},
     protocol::{Level, Stream},
     recorder::Span,
+    world::World,
 };
 
 /// Makes the repository and its working tree. `source` yields the packfile and
@@ -34,21 +36,42 @@ pub fn check_out(context: &Context, span: &Arc<Span>, source: mpsc::Receiver<Vec
     })?;
     let bytes = index_pack(context, span, source)?;
     span.note("vcs.source.bytes", bytes.to_string());
-    // The same as a checkout, without hooks and without words.
-    git(context, span, &["read-tree", "--reset", "-u", "HEAD"], "cannot check the commit out")?;
+    let world = &context.world;
+    let running = match world.ahead.as_ref().and_then(Ahead::check_out) {
+        Some(started) => started.register(&context.canceller)?,
+        None => check_out_head(world).start(world, &context.canceller)?,
+    };
+    finish(context, running, span, "cannot check the commit out")?;
     warn_of_what_is_not_here(context, span);
     Ok(())
 }
 
-/// `git init`, a shallow boundary, one branch and one remote.
-fn write_repository(context: &Context) -> io::Result<()> {
-    let world = &context.world;
-    let job = &context.job;
+/// `git init`: enough for Git to take it for a repository.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn furnish(world: &World) -> io::Result<()> {
     let git = world.source.join(".git");
     world.make_dir(&world.source)?;
     for folder in ["", "objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/tags", "info"] {
         world.make_dir(&git.join(folder))?;
     }
+    for (name, content) in [("HEAD", "ref: refs/heads/main\n"), ("config", CORE)] {
+        let file = git.join(name);
+        fs::write(&file, content)?;
+        world.give(&file)?;
+    }
+    Ok(())
+}
+
+/// The repository: a shallow boundary, one branch and one remote.
+fn write_repository(context: &Context) -> io::Result<()> {
+    let world = &context.world;
+    let job = &context.job;
+    if world.ahead.is_none() {
+        furnish(world)?;
+    }
+    let git = world.source.join(".git");
     let write = |name: &str, content: &str| -> io::Result<()> {
         let file = git.join(name);
         let mut folder = file.parent();
@@ -81,15 +104,20 @@ fn write_repository(context: &Context) -> io::Result<()> {
     write("config", &config(&job.commit, &job.origin, remote_branch))
 }
 
+/// Object names of SHA-256 repositories have 64 digits.
+fn is_sha256(commit: &str) -> bool {
+    commit.len() == 64
+}
+
+/// The settings of every repository.
+const CORE: &str =
+    "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n";
+
 fn config(commit: &str, origin: &str, branch: Option<&str>) -> String {
-    // Object names of SHA-256 repositories have 64 digits.
-    let sha256 = commit.len() == 64;
-    let version = u8::from(sha256);
-    let mut text = format!(
-        "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
-    );
-    if sha256 {
-        text.push_str("[extensions]\n\tobjectformat = sha256\n");
+    let mut text = CORE.to_owned();
+    if is_sha256(commit) {
+        // The last one counts.
+        text.push_str("\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha256\n");
     }
     text.push_str(&format!(
         "[remote \"origin\"]\n\turl = {}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
@@ -120,9 +148,13 @@ fn quoted(value: &str) -> String {
 
 /// Streams the pack into Git, which verifies it while it comes.
 fn index_pack(context: &Context, span: &Arc<Span>, source: mpsc::Receiver<Vec<u8>>) -> Result<u64, End> {
-    let mut launch = Launch::new(&context.world, "git").args(["index-pack", "--stdin"]);
-    launch.input = true;
-    let mut running = launch.start(&context.world, &context.canceller)?;
+    let Context { world, job, canceller, .. } = context;
+    // The one that waits has seen a repository with names of the usual length.
+    let waiting = world.ahead.as_ref().filter(|_| !is_sha256(&job.commit)).and_then(Ahead::unpack);
+    let mut running = match waiting {
+        Some(started) => started.register(canceller)?,
+        None => unpack(world).start(world, canceller)?,
+    };
     let input = running.take_input();
     let feed = move || {
         let mut total = 0;
@@ -141,10 +173,15 @@ fn index_pack(context: &Context, span: &Arc<Span>, source: mpsc::Receiver<Vec<u8
     if ended.is_success() { feeder.join().map_err(|_| End::error("cannot unpack the source")) } else { Ok(0) }
 }
 
-fn git(context: &Context, span: &Arc<Span>, arguments: &[&str], problem: &str) -> Result<Ended, End> {
-    let running =
-        Launch::new(&context.world, "git").args(arguments).start(&context.world, &context.canceller)?;
-    finish(context, running, span, problem)
+/// Unpacks what comes on its standard input.
+pub(crate) fn unpack(world: &World) -> Launch {
+    let launch = Launch::new(world, "git").args(["index-pack", "--stdin"]);
+    Launch { input: true, ..launch }
+}
+
+/// The same as a checkout, without hooks and without words.
+pub(crate) fn check_out_head(world: &World) -> Launch {
+    Launch::new(world, "git").args(["read-tree", "--reset", "-u", "HEAD"])
 }
 
 fn finish(

@@ -68,6 +68,19 @@ impl Launch {
     /// # Errors
     /// As [`StartError`] says.
     pub fn start(&self, world: &World, canceller: &Canceller) -> Result<Running, StartError> {
+        let (started, registration) = canceller.start(|| {
+            let started = self.spawn(world)?;
+            let target = started.target.clone();
+            Ok::<_, StartError>((started, target))
+        })?;
+        Ok(Running { started, _registration: registration })
+    }
+
+    /// Starts it before there is anything that could be cancelled.
+    ///
+    /// # Errors
+    /// [`StartError::Failed`].
+    pub fn spawn(&self, world: &World) -> Result<Started, StartError> {
         let failed = |source| StartError::Failed { program: self.program.clone(), source };
         let cgroup = world.cgroups.as_ref().map(|groups| groups.command().map(Arc::new)).transpose();
         let cgroup = cgroup.map_err(failed)?;
@@ -85,13 +98,41 @@ impl Launch {
             cgroup.as_ref().map(|group| group.entrance()).transpose().map_err(failed)?,
             world.user,
         );
-        let (child, registration) = canceller.start(|| {
-            let child = command.spawn().map_err(failed)?;
-            let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT);
-            Ok::<_, StartError>((child, Target { leader, cgroup: cgroup.clone() }))
-        })?;
+        let child = command.spawn().map_err(failed)?;
         let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT);
-        Ok(Running { child, target: Target { leader, cgroup }, _registration: registration })
+        Ok(Started { child, target: Target { leader, cgroup } })
+    }
+}
+
+/// A command that was started and cannot be cancelled yet.
+#[derive(Debug)]
+pub struct Started {
+    /// The process; its standard output and error are pipes.
+    pub child: Child,
+    target: Target,
+}
+
+impl Started {
+    /// Ends it and all that it started.
+    pub fn end(mut self) {
+        self.target.kill();
+        // It is ended already, or about to be.
+        let _ = self.child.wait();
+    }
+
+    /// From now on it ends with the job.
+    ///
+    /// # Errors
+    /// [`StartError::Cancelled`]; the command is ended then.
+    pub fn register(self, canceller: &Canceller) -> Result<Running, StartError> {
+        let target = self.target.clone();
+        match canceller.start(|| Ok::<_, StartError>(((), target))) {
+            Ok(((), registration)) => Ok(Running { started: self, _registration: registration }),
+            Err(error) => {
+                self.target.kill();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -114,8 +155,7 @@ pub enum StartError {
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
-    target: Target,
+    started: Started,
     _registration: Registration,
 }
 
@@ -193,13 +233,13 @@ fn signal_name(signal: i32) -> String {
 impl Running {
     /// What writes to its standard input.
     pub fn take_input(&mut self) -> Option<std::process::ChildStdin> {
-        self.child.stdin.take()
+        self.started.child.stdin.take()
     }
 
     /// What can be signalled.
     #[must_use]
     pub fn target(&self) -> Target {
-        self.target.clone()
+        self.started.target.clone()
     }
 
     /// Reads its output on two threads until it ends, then ends whatever it left
@@ -208,7 +248,7 @@ impl Running {
     /// # Errors
     /// When the kernel does not say how it ended.
     pub fn finish(
-        mut self,
+        self,
         stdout: impl FnMut(&[u8]) + Send + 'static,
         stderr: impl FnMut(&[u8]) + Send + 'static,
     ) -> io::Result<Ended> {
@@ -216,15 +256,16 @@ impl Running {
         /// group no process can escape: then only the host can be slow, and it may.
         const REST: Duration = Duration::from_secs(30);
         let (done, ends) = mpsc::channel();
+        let Started { mut child, target } = self.started;
         let pumps = [
-            self.child.stdout.take().map(|pipe| pump(pipe, stdout, done.clone())),
-            self.child.stderr.take().map(|pipe| pump(pipe, stderr, done)),
+            child.stdout.take().map(|pipe| pump(pipe, stdout, done.clone())),
+            child.stderr.take().map(|pipe| pump(pipe, stderr, done)),
         ];
-        let status = self.child.wait()?;
-        let left_behind = self.target.cgroup.as_ref().map_or(0, |group| group.processes().len());
-        self.target.kill();
+        let status = child.wait()?;
+        let left_behind = target.cgroup.as_ref().map_or(0, |group| group.processes().len());
+        target.kill();
         for _pump in pumps.iter().flatten() {
-            let ended = match self.target.cgroup {
+            let ended = match target.cgroup {
                 Some(_) => ends.recv().is_ok(),
                 None => ends.recv_timeout(REST).is_ok(),
             };
@@ -233,7 +274,7 @@ impl Running {
             }
         }
         let signal = status.signal();
-        let cgroup = self.target.cgroup.as_ref();
+        let cgroup = target.cgroup.as_ref();
         Ok(Ended {
             status: status.code().or(signal.map(|signal| 128 + signal)).unwrap_or(-1),
             signal,

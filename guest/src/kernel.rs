@@ -13,7 +13,7 @@ use rustix::{
     fs::{Mode, OFlags},
     ioctl::{self, NoArg, Opcode, Setter},
     process::{Gid, Uid},
-    thread::UnshareFlags,
+    thread::{LinkNameSpaceType, UnshareFlags},
 };
 
 use crate::world::User;
@@ -57,6 +57,17 @@ pub(crate) fn own_mounts() -> io::Result<()> {
     // SAFETY: the table of open files stays shared, which is what could surprise.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
     Ok(())
+}
+
+/// Lets the command have the mounts, and with them the root, of another process:
+/// those that `/proc/PID/ns/mnt` was opened for.
+pub(crate) fn with_mounts(command: &mut Command, mounts: File) {
+    let enter = move || {
+        rustix::thread::move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(enter) };
 }
 
 /// `struct rand_pool_info` of linux/random.h, with room for 32 bytes.

@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+pub mod ahead;
 pub mod boot;
 pub mod cancel;
 pub mod cgroup;

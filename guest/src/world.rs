@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    ahead::Ahead,
     cgroup::Cgroups,
     protocol::{SOURCE_DIR, USER_NAME},
 };
@@ -43,6 +44,8 @@ pub struct World {
     pub cgroups: Option<Cgroups>,
     /// Environment of every command, evaluation included. Nothing else is inherited.
     pub env: BTreeMap<String, String>,
+    /// Programs that were started before there was a job; in restored machines.
+    pub ahead: Option<Ahead>,
 }
 
 impl World {
@@ -69,6 +72,7 @@ impl World {
             user: Some(JOB_USER),
             cgroups,
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            ahead: None,
         }
     }
 

@@ -3,8 +3,9 @@
 //!
 //! The session ([`crate::session`]) is a process of its own, so that PID 1 stays
 //! a loop that cannot fail: whichever way the session ends, the machine is
-//! turned off. It also enters the machine's root file system, when it is told
-//! that the machine is one of its own; PID 1 stays in the initial RAM disk.
+//! turned off. It also enters the machine's root file system, when it has warmed
+//! up or is told that the machine is one of its own; PID 1 stays in the initial
+//! RAM disk.
 //! `README.md` has the contract with whoever boots the machine.
 
 mod modules;
@@ -35,6 +36,7 @@ use rustix::{
 
 use self::mounts::{Settings, Upper};
 use crate::{
+    ahead::Ahead,
     cgroup::Cgroups,
     kernel,
     protocol::{HOST_NAME, Prepare},
@@ -119,16 +121,37 @@ pub fn session(port: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // same, somebody must be left to say so.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let (reader, writer) = port::open(port)?;
-    session::run(reader, writer, Bare)?;
+    session::run(reader, writer, Bare::new()?)?;
     Ok(())
 }
 
 /// A machine that is nobody's yet.
-struct Bare;
+struct Bare {
+    /// The mounts before any root file system was entered.
+    mounts: File,
+    /// The world of its job, once it has been warmed up.
+    world: Option<World>,
+}
+
+impl Bare {
+    fn new() -> io::Result<Self> {
+        Ok(Self { mounts: File::open("/proc/self/ns/mnt")?, world: None })
+    }
+}
 
 impl Surroundings for Bare {
     fn warm(&mut self, rounds: u8) -> Result<(), String> {
-        warm::in_a_process(rounds)
+        warm::in_a_process(&self.mounts, rounds)?;
+        if self.world.is_none() {
+            let mut world = enter_world().map_err(|error| error.to_string())?;
+            let ahead = Ahead::start(&world).map_err(|error| format!("cannot start programs ahead: {error}"));
+            world.ahead = ahead.as_ref().ok().cloned();
+            // Whoever is restored is to find it on the disk, not in memory.
+            rustix::fs::sync();
+            self.world = Some(world);
+            ahead?;
+        }
+        Ok(())
     }
 
     fn prepare(self, values: &Prepare) -> io::Result<World> {
@@ -144,19 +167,28 @@ impl Surroundings for Bare {
         let id: String = values.machine_id.chars().take(8).collect();
         let host_name = format!("{HOST_NAME}-{id}");
         rustix::system::sethostname(host_name.as_bytes())?;
-        enter(Upper::Disk, &host_name).map_err(io::Error::other)?;
+        let world = match self.world {
+            Some(world) => world,
+            None => enter_world().map_err(io::Error::other)?,
+        };
+        users::name(Path::new("/"), &host_name).map_err(io::Error::other)?;
         fs::write("/etc/machine-id", format!("{}\n", values.machine_id))?;
-        let cgroups = Cgroups::create(Path::new("/sys/fs/cgroup"))
-            .map_err(|error| io::Error::other(format!("cannot make control groups: {error}")))?;
-        Ok(World::machine(Some(cgroups)))
+        Ok(world)
     }
 }
 
+/// The world of this machine's job.
+fn enter_world() -> Result<World, BootError> {
+    enter(Upper::Disk)?;
+    let cgroups = Cgroups::create(Path::new("/sys/fs/cgroup")).trying("make control groups")?;
+    Ok(World::machine(Some(cgroups)))
+}
+
 /// Enters the root file system and furnishes it.
-fn enter(upper: Upper, host_name: &str) -> Result<(), BootError> {
+fn enter(upper: Upper) -> Result<(), BootError> {
     mounts::enter_root(&Settings::read()?, upper)?;
     mounts::late()?;
-    users::prepare(Path::new("/"), host_name)
+    users::prepare(Path::new("/"))
 }
 
 fn loopback() -> Result<(), BootError> {

@@ -1,9 +1,9 @@
 //! File systems: the shared, read-only image below, the machine's own scratch
 //! disk above, both together the root.
 //!
-//! The image is mounted when the machine boots, the rest only when it becomes
-//! one of its own: a machine that is frozen before and restored many times finds
-//! another disk each time.
+//! The image is mounted when the machine boots, the rest when it has warmed up or
+//! becomes one of its own: a machine that is frozen after that is restored with a
+//! copy of its disk.
 
 use std::{
     ffi::{CStr, CString},

@@ -16,16 +16,13 @@ use crate::{
 
 /// Makes sure that there is the user, with a home, a Nix store of its own and a
 /// place for the source.
-pub(super) fn prepare(root: &Path, host_name: &str) -> Result<(), BootError> {
+pub(super) fn prepare(root: &Path) -> Result<(), BootError> {
     let (uid, gid) = (JOB_USER.uid, JOB_USER.gid);
     let home = format!("/home/{USER_NAME}");
     let etc = root.join("etc");
     fs::create_dir_all(&etc).trying("make /etc")?;
     add_line(&etc.join("group"), USER_NAME, &format!("{USER_NAME}:x:{gid}:"))?;
     add_line(&etc.join("passwd"), USER_NAME, &format!("{USER_NAME}:x:{uid}:{gid}:devenv:{home}:/bin/bash"))?;
-    write(&etc.join("hostname"), &format!("{host_name}\n"))?;
-    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {host_name} {HOST_NAME}\n");
-    write(&etc.join("hosts"), &hosts)?;
     for folder in [home.as_str(), SOURCE_DIR, "/work"] {
         let folder = root.join(folder.trim_start_matches('/'));
         fs::create_dir_all(&folder)
@@ -33,6 +30,14 @@ pub(super) fn prepare(root: &Path, host_name: &str) -> Result<(), BootError> {
             .trying(format_args!("make {}", folder.display()))?;
     }
     own_store(&root.join("nix")).trying("give the Nix store to the job's user")
+}
+
+/// Writes down what this machine is called.
+pub(super) fn name(root: &Path, host_name: &str) -> Result<(), BootError> {
+    let etc = root.join("etc");
+    write(&etc.join("hostname"), &format!("{host_name}\n"))?;
+    let hosts = format!("127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {host_name} {HOST_NAME}\n");
+    write(&etc.join("hosts"), &hosts)
 }
 
 /// The image should have /nix owned by the job's user. Where it has not, the

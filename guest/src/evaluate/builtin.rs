@@ -12,6 +12,7 @@ use crate::{
     protocol::{HOST_NAME, Level, Outcome, SpanKind, USER_NAME},
     recorder::{NewSpan, Span},
     run,
+    world::World,
 };
 
 /// Evaluates with plain Nix, without nixpkgs and without network.
@@ -44,6 +45,25 @@ impl Evaluator for Builtin {
     }
 }
 
+/// Nix on one of the evaluator's files, which answers in JSON.
+pub(crate) fn nix(world: &World, file: &str) -> Launch {
+    let flags = [
+        "--eval",
+        "--strict",
+        "--json",
+        "--read-write-mode",
+        "--show-trace",
+        "--log-format",
+        "internal-json",
+        "-v",
+    ];
+    Launch::new(world, "nix-instantiate")
+        .args(flags)
+        .arg(world.evaluator.join(file))
+        .args(["--arg", "root"])
+        .arg(&world.source)
+}
+
 fn evaluate(context: &Context, span: &Arc<Span>) -> Result<Configuration, End> {
     let world = &context.world;
     let job = &context.job;
@@ -58,24 +78,16 @@ fn evaluate(context: &Context, span: &Arc<Span>) -> Result<Configuration, End> {
         "user": USER_NAME,
     });
     // `job.env` is not given: secrets never enter an evaluation.
-    let launch = Launch::new(world, "nix-instantiate")
-        .args([
-            "--eval",
-            "--strict",
-            "--json",
-            "--read-write-mode",
-            "--show-trace",
-            "--log-format",
-            "internal-json",
-            "-v",
-        ])
-        .arg(world.evaluator.join("default.nix"))
-        .arg("--arg")
-        .arg("root")
-        .arg(&world.source)
-        .args(["--argstr", "context"])
-        .arg(arguments.to_string());
-    let end = run_nix(context, span, &launch)?;
+    let arguments = arguments.to_string();
+    let end = run_nix(context, span, || {
+        let ahead = world.ahead.as_ref().and_then(|ahead| ahead.evaluate(&arguments));
+        match ahead {
+            Some(started) => started.register(&context.canceller),
+            None => nix(world, "default.nix")
+                .args(["--argstr", "context", &arguments])
+                .start(world, &context.canceller),
+        }
+    })?;
     if !end.ended.is_success() {
         return Err(nix_failure(context, span, "the evaluation", &end));
     }

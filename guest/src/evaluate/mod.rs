@@ -4,7 +4,7 @@
 //! [`Devenv`] lets it do the work and reads its activity; where it has none,
 //! [`Builtin`] evaluates a documented subset with plain Nix.
 
-mod builtin;
+pub(crate) mod builtin;
 mod configuration;
 mod devenv;
 pub mod location;
@@ -23,7 +23,7 @@ pub use configuration::{Configuration, Hook, Missing, Output, Process, Script, T
 pub use devenv::Devenv;
 
 use crate::{
-    command::{Ended, Launch, StartError},
+    command::{Ended, Running, StartError},
     evaluate::{location::Diagnosis, nix_log::NixLog},
     job::{Context, End},
     lines::LineSplitter,
@@ -86,14 +86,18 @@ pub(crate) struct NixEnd {
 /// Runs a Nix command that logs as internal-json; what it does becomes spans and
 /// lines of `span`. The time until its first word is a span of its own: until
 /// then the program itself starts.
-pub(crate) fn run_nix(context: &Context, span: &Arc<Span>, launch: &Launch) -> Result<NixEnd, End> {
+pub(crate) fn run_nix(
+    context: &Context,
+    span: &Arc<Span>,
+    start: impl FnOnce() -> Result<Running, StartError>,
+) -> Result<NixEnd, End> {
     /// A configuration of this size is no configuration.
     const STDOUT: usize = 64 << 20;
     /// A line of the log is JSON and must not be cut; one that is longer is lost
     /// as JSON, and shown as it is.
     const LOG_LINE: usize = 4 << 20;
     let starting = Arc::new(Mutex::new(Some(span.open(NewSpan::new(SpanKind::Evaluation, START)))));
-    let running = launch.start(&context.world, &context.canceller).map_err(End::from)?;
+    let running = start().map_err(End::from)?;
     let log = Arc::new(Mutex::new(Some(NixLog::new(&context.world.source))));
     let stdout = Arc::new(Mutex::new((Vec::new(), false)));
     let take_stdout = {
@@ -120,9 +124,9 @@ pub(crate) fn run_nix(context: &Context, span: &Arc<Span>, launch: &Launch) -> R
             if bytes.is_empty() { splitter.finish(&mut line) } else { splitter.feed(bytes, &mut line) }
         }
     };
-    let ended = running.finish(take_stdout, take_stderr).map_err(|error| {
-        End::error(format!("cannot learn how {} ended: {error}", launch.program.display()))
-    })?;
+    let ended = running
+        .finish(take_stdout, take_stderr)
+        .map_err(|error| End::error(format!("cannot learn how Nix ended: {error}")))?;
     let outcome = if ended.is_success() { Outcome::Success } else { Outcome::Failure };
     let log = log.lock().unwrap_or_else(PoisonError::into_inner).take();
     let error = log.and_then(|log| log.finish(outcome));

@@ -44,7 +44,7 @@ pub use messages::{
 };
 
 /// The version of everything but [`Hello`]. Changes with every change of a message.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 5;
 
 /// The name of the virtio-serial port.
 pub const PORT_NAME: &str = "devenv-cloud";

@@ -49,7 +49,7 @@ fn build(context: &Context, stage: &Arc<Span>, derivations: &[String]) -> Result
     let launch = Launch::new(&context.world, "nix-store")
         .args(["--realise", "--no-gc-warning", "--log-format", "internal-json", "-v"])
         .args(derivations);
-    let end = run_nix(context, &span, &launch)?;
+    let end = run_nix(context, &span, || launch.start(&context.world, &context.canceller))?;
     if end.ended.is_success() {
         span.close(crate::protocol::Outcome::Success);
         return Ok(());

@@ -102,6 +102,7 @@ impl Ground {
             ),
         ]);
         let world = World {
+            ahead: None,
             source: path("repo"),
             evaluator: Path::new(env!("CARGO_MANIFEST_DIR")).join("nix"),
             run: path("run"),

@@ -7,16 +7,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::{Arc, mpsc},
 };
 
-use super::{WARM_UP, enter, mounts::Upper};
+use super::{WARM_UP, enter, mounts::Upper, users};
 use crate::{
     cancel::Canceller,
     job::{self, Context},
+    kernel,
     protocol::{HOST_NAME, Job, Outcome},
     recorder::Recorder,
     world::World,
@@ -27,15 +30,13 @@ const SOURCE: &[u8] = include_bytes!("source.pack");
 /// The commit in [`SOURCE`].
 const COMMIT: &str = "2286d265c1f600622518a3ed573ba41447257d8f";
 
-/// Does it in a process of its own.
-pub(super) fn in_a_process(rounds: u8) -> Result<(), String> {
-    let output = Command::new("/proc/self/exe")
-        .arg(WARM_UP)
-        .arg(rounds.to_string())
-        .arg0("devenv-cloud-guest")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot start: {error}"))?;
+/// Does it in a process of its own, which begins with these mounts.
+pub(super) fn in_a_process(mounts: &File, rounds: u8) -> Result<(), String> {
+    let cannot_start = |error| format!("cannot start: {error}");
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(WARM_UP).arg(rounds.to_string()).arg0("devenv-cloud-guest").stdin(Stdio::null());
+    kernel::with_mounts(&mut command, mounts.try_clone().map_err(cannot_start)?);
+    let output = command.output().map_err(cannot_start)?;
     if output.status.success() {
         return Ok(());
     }
@@ -49,7 +50,8 @@ pub fn warm_up(rounds: &str) -> ExitCode {
         .parse()
         .map_err(|_| format!("{rounds} is no number of rounds"))
         .and_then(|rounds| {
-            enter(Upper::Memory, HOST_NAME).map(|()| rounds).map_err(|error| error.to_string())
+            let entered = enter(Upper::Memory).and_then(|()| users::name(Path::new("/"), HOST_NAME));
+            entered.map(|()| rounds).map_err(|error| error.to_string())
         })
         .and_then(|rounds| do_jobs(&World::machine(None), rounds));
     match done {

@@ -39,7 +39,7 @@ use self::{
     text::{plain, printable},
 };
 use super::{
-    Assignment, Conclusion, ControlPlane, LeaseState,
+    Assignment, Conclusion, ControlPlane, LeaseState, PackStream,
     machine::{Exit, Machine, MachineError, Machines},
 };
 use crate::{
@@ -275,20 +275,24 @@ impl Attempt<'_> {
     /// Gets a machine, has it do the job, and gives it back.
     async fn run(&mut self) -> Ending {
         let spec = (&self.assignment.limits).into();
-        let Self { watch, reporter, context, .. } = self;
-        // Whoever watches sees the machine being made while it is made.
-        let prepared = async { tokio::join!(reporter.flush(), context.machines.machine(&spec)) };
+        let Self { watch, reporter, context, assignment, .. } = self;
+        // Whoever watches sees the machine being made while it is made, and the
+        // source is at hand when it is there.
+        let prepared = async {
+            tokio::join!(reporter.flush(), context.machines.machine(&spec), talk::source(context, assignment))
+        };
         let prepared = tokio::select! {
             seen = watch.see(false) => Err(seen),
             prepared = prepared => Ok(prepared),
         };
-        let mut machine = match prepared {
+        let (mut machine, source) = match prepared {
             Err(seen) => return self.stopped_early(seen),
-            Ok((Err(error), _)) => return self.failed(&JobError::Report(error)),
-            Ok((_, Err(error))) => return self.failed(&JobError::Machine(error)),
-            Ok((Ok(()), Ok(machine))) => machine,
+            Ok((Err(error), ..)) => return self.failed(&JobError::Report(error)),
+            Ok((_, Err(error), _)) => return self.failed(&JobError::Machine(error)),
+            Ok((.., Err(error))) => return self.failed(&error),
+            Ok((Ok(()), Ok(machine), Ok(source))) => (machine, source),
         };
-        let result = self.talk(&mut machine).await;
+        let result = self.talk(&mut machine, source).await;
         let end = self.timeline.now();
         let ending = match result {
             Talk::Leave => Ending::Leave,
@@ -418,7 +422,7 @@ enum Talk {
 }
 
 impl Attempt<'_> {
-    async fn talk(&mut self, machine: &mut Machine) -> Talk {
+    async fn talk(&mut self, machine: &mut Machine, source: PackStream) -> Talk {
         let Self { context, assignment, timeline, reporter, checker, watch, .. } = self;
         let attributes = std::mem::take(&mut machine.attributes);
         let (mut read, mut write) = tokio::io::split(&mut machine.channel);
@@ -445,7 +449,7 @@ impl Attempt<'_> {
 
         let (orders, ordered) = watch::channel(Order::default());
         let hear = talk::hear(*timeline, read, checker, reporter, &orders);
-        let tell = talk::tell(context, assignment, write, ordered);
+        let tell = talk::tell(assignment, source, write, ordered);
         tokio::pin!(hear, tell);
         let mut stopping: Option<(Stop, Instant)> = None;
         loop {

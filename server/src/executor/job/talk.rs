@@ -105,12 +105,12 @@ pub(super) async fn hear(
 /// Tells the guest its job, its source, and from then on what it is ordered.
 /// Completes only when something is wrong.
 pub(super) async fn tell(
-    context: &Context,
     assignment: &Assignment,
+    source: PackStream,
     mut write: impl AsyncWrite + Unpin,
     mut orders: watch::Receiver<Order>,
 ) -> JobError {
-    match tell_all(context, assignment, &mut write, &mut orders).await {
+    match tell_all(assignment, source, &mut write, &mut orders).await {
         // Who hears knows why the channel broke.
         Err(JobError::Gone) => std::future::pending().await,
         Err(error) => error,
@@ -119,14 +119,14 @@ pub(super) async fn tell(
 }
 
 async fn tell_all(
-    context: &Context,
     assignment: &Assignment,
+    source: PackStream,
     write: &mut (impl AsyncWrite + Unpin),
     orders: &mut watch::Receiver<Order>,
 ) -> Result<std::convert::Infallible, JobError> {
     send(write, &HostMessage::Job(Box::new(job(assignment)?))).await?;
     let mut told = Order::default();
-    let mut source = Some(source(context, assignment).await?);
+    let mut source = Some(source);
     loop {
         let chunk = async {
             match &mut source {
@@ -193,7 +193,8 @@ fn job(assignment: &Assignment) -> Result<Job, JobError> {
 /// How long the beginning of a source is asked for again and again.
 const SOURCE: Duration = Duration::from_secs(60);
 
-async fn source(context: &Context, assignment: &Assignment) -> Result<PackStream, JobError> {
+/// The source, as soon as it begins to come.
+pub(super) async fn source(context: &Context, assignment: &Assignment) -> Result<PackStream, JobError> {
     let began = Instant::now();
     loop {
         match context.control.source(&assignment.lease).await {

@@ -119,7 +119,8 @@ impl Parts {
         Ok(Key { image: image.id.clone(), qemu, spec: *spec })
     }
 
-    async fn scratch(&self, spec: &MachineSpec) -> Result<File, MachineError> {
+    /// A scratch disk with an empty file system.
+    pub(super) async fn scratch(&self, spec: &MachineSpec) -> Result<File, MachineError> {
         let (directory, mib) = (scratch::directory(&self.settings.state), spec.disk_mib);
         blocking(move || scratch::disk(&directory, mib)).await
     }
@@ -132,18 +133,18 @@ impl Parts {
         into: Option<Frozen<'_>>,
     ) -> Result<Running, MachineError> {
         let (host, accelerator) = self.host().await?;
-        let disk = self.scratch(spec).await?;
         let khz = match accelerator {
             Accelerator::Tcg => Some(blocking(tsc::khz).await?),
             Accelerator::Kvm { .. } => None,
         };
         let cannot_start = |e| MachineError::io("cannot start", &host.program, e);
         let mut line = CommandLine::new(&self.mark.name());
-        let memory = match &into {
-            None => Memory::Own,
+        let (memory, disk) = match &into {
+            None => (Memory::Own, self.scratch(spec).await?),
             Some(frozen) => {
                 line.patient();
-                Memory::File { file: frozen.memory.try_clone().map_err(cannot_start)?, shared: true }
+                let file = frozen.memory.try_clone().map_err(cannot_start)?;
+                (Memory::File { file, shared: true }, frozen.disk.try_clone().map_err(cannot_start)?)
             }
         };
         line.processor(accelerator, spec, host, memory);
@@ -162,8 +163,11 @@ impl Parts {
     pub(super) async fn restore(&self, template: &Template, patient: bool) -> Result<Running, MachineError> {
         let (host, accelerator) = self.host().await?;
         let spec = &template.key.spec;
-        let disk = self.scratch(spec).await?;
         let cannot_start = |e| MachineError::io("cannot start", &host.program, e);
+        // It had mounted it, and goes on with what it knows of it.
+        let directory = scratch::directory(&self.settings.state);
+        let disk = template.disk.try_clone().map_err(cannot_start)?;
+        let disk = blocking(move || scratch::copy_of(&directory, &disk)).await?;
         let mut line = CommandLine::new(&self.mark.name());
         if patient {
             line.patient();
@@ -232,11 +236,12 @@ impl Parts {
     }
 }
 
-/// Where a machine that is to be frozen has its memory and its state.
+/// Where a machine that is to be frozen has what it knows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frozen<'a> {
     pub(super) memory: &'a OwnedFd,
     pub(super) state: &'a OwnedFd,
+    pub(super) disk: &'a File,
 }
 
 /// The name under which QEMU knows the file for a machine's state.

@@ -2,7 +2,9 @@
 //!
 //! Formatting takes as long as starting a program twice, so each size is
 //! formatted once and copied (shared, where the file system can) from then on.
-//! A copy has no name: whatever happens to us, nothing of it stays.
+//! A copy has no name: whatever happens to us, nothing of it stays. The disk of a
+//! template, which its machine had mounted when it was frozen, is copied in the
+//! same way for each machine that is restored.
 
 use std::{
     fs::{self, File},
@@ -34,8 +36,13 @@ pub(super) fn disk(directory: &Path, mib: u32) -> Result<File, MachineError> {
         format(directory, &template, mib)?;
     }
     let source = File::open(&template).map_err(|e| MachineError::io("cannot open", &template, e))?;
+    copy_of(directory, &source)
+}
+
+/// A disk with the same content as another. Blocks.
+pub(super) fn copy_of(directory: &Path, other: &File) -> Result<File, MachineError> {
     tempfile::tempfile_in(directory)
-        .and_then(|disk| copy(&source, &disk).map(|()| disk))
+        .and_then(|disk| copy(other, &disk).map(|()| disk))
         .map_err(|e| MachineError::io("cannot make a scratch disk in", directory, e))
 }
 

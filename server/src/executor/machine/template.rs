@@ -2,11 +2,14 @@
 //! for a greeting.
 //!
 //! Its memory is a sealed file, which every restored machine maps as its own:
-//! what one writes, nobody else sees, and what none writes is there once. There
-//! is nothing secret in it: no job, no identity, and random numbers are made
-//! anew before a restored machine does anything.
+//! what one writes, nobody else sees, and what none writes is there once. Its
+//! disk is mounted, and Nix has been started on it, so that each restored machine
+//! needs a copy of the disk as it was at that moment. There is nothing secret in
+//! it: no job, no identity, and random numbers are made anew before a restored
+//! machine does anything.
 
 use std::{
+    fs::File,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -42,6 +45,8 @@ pub(super) struct Template {
     /// What its memory really takes.
     pub(super) memory_mib: u32,
     pub(super) made: Instant,
+    /// Not written any more.
+    pub(super) disk: File,
 }
 
 impl Template {
@@ -50,7 +55,8 @@ impl Template {
         let began = Instant::now();
         let memory = memory_file("devenv-cloud-memory", u64::from(key.spec.memory_mib) << 20)?;
         let state = memory_file("devenv-cloud-state", 0)?;
-        let frozen = Frozen { memory: &memory, state: &state };
+        let disk = parts.scratch(&key.spec).await?;
+        let frozen = Frozen { memory: &memory, state: &state, disk: &disk };
         let mut running = parts.boot(&image, &key.spec, Some(frozen)).await?;
         warm(&mut running.channel, ROUNDS).await?;
         freeze(running).await?;
@@ -66,7 +72,7 @@ impl Template {
             "machine template is ready"
         );
         let memory_mib = u32::try_from(used).unwrap_or(0);
-        Ok(Self { key, image, memory, state, memory_mib, made: Instant::now() })
+        Ok(Self { key, image, memory, state, memory_mib, disk, made: Instant::now() })
     }
 }
 
