@@ -125,7 +125,12 @@ pub(crate) fn attacker_image(layout: &Layout, built: &Built) -> Result<PathBuf> 
     step("build: image of the guest that attacks", || {
         let guest = static_program(layout, "devenv-cloud-attacker")?;
         let images = layout.cache.join("attacker-images");
-        build_image(layout, built, &images, &[OsStr::new("--guest"), guest.as_os_str()])?;
+        build_image(
+            layout,
+            built,
+            &images,
+            &[OsStr::new("--no-template"), OsStr::new("--guest"), guest.as_os_str()],
+        )?;
         Ok(images)
     })
 }

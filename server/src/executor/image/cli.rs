@@ -25,6 +25,10 @@ pub enum ImageCommand {
         /// Build in any case, with the packages of today.
         #[arg(long)]
         force: bool,
+        /// Make no template of the usual machine, with which single machines start
+        /// at once.
+        #[arg(long)]
+        no_template: bool,
     },
     /// List the images, newest first; `*` marks the one that machines boot.
     List,
@@ -38,6 +42,12 @@ impl ImageCommand {
     pub const fn builds(&self) -> bool {
         matches!(self, Self::Build { .. })
     }
+
+    /// Whether a template is to be made of the image.
+    #[must_use]
+    pub const fn makes_template(&self) -> bool {
+        matches!(self, Self::Build { no_template: false, .. })
+    }
 }
 
 /// Does what was asked for, in the directory of images.
@@ -46,7 +56,7 @@ impl ImageCommand {
 /// When it cannot be done; the sentence says what to do.
 pub async fn run(command: ImageCommand, images: PathBuf) -> anyhow::Result<()> {
     match command {
-        ImageCommand::Build { guest, evaluator, force } => {
+        ImageCommand::Build { guest, evaluator, force, no_template: _ } => {
             let unpacked = embedded::unpack().context("cannot unpack what images are made of")?;
             let guest = guest.unwrap_or_else(|| unpacked.program());
             let evaluator = evaluator.unwrap_or_else(|| unpacked.evaluator());

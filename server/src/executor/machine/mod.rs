@@ -18,6 +18,7 @@ mod process;
 mod qemu;
 mod qmp;
 mod scratch;
+mod shelf;
 mod sweep;
 mod template;
 mod tsc;
@@ -25,6 +26,7 @@ mod tsc;
 use std::{collections::BTreeMap, fmt, io, os::unix::net::UnixStream as StdUnixStream, path::PathBuf};
 
 use async_trait::async_trait;
+use devenv_cloud_api::orgs::ProjectSettings;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
@@ -38,7 +40,7 @@ use super::{
 pub use bench::{BenchOptions, MachinesCommand, bench};
 pub use examine::{Examined, costs, examine};
 pub use isolation::{Measure, Missing};
-pub use qemu::{MachineSettings, QemuMachines};
+pub use qemu::{MachineSettings, QemuMachines, keep_usual_template};
 
 /// What a machine shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,15 @@ pub struct MachineSpec {
     /// Copy what the kernel says to our standard error. For looking at a
     /// machine that does not come up; it slows the start down.
     pub console: bool,
+}
+
+impl MachineSpec {
+    /// The machine of a project whose settings nobody has changed.
+    #[must_use]
+    pub fn usual() -> Self {
+        let ProjectSettings { cpus, memory_mib, disk_mib, .. } = ProjectSettings::default();
+        Self { cpus, memory_mib, disk_mib, console: false }
+    }
 }
 
 impl fmt::Display for MachineSpec {

@@ -125,6 +125,15 @@ impl Parts {
         blocking(move || scratch::disk(&directory, mib)).await
     }
 
+    /// What a kernel is told about the processor's counter, in kHz; nothing where it
+    /// can measure that itself.
+    pub(super) async fn khz(&self) -> Result<Option<u64>, MachineError> {
+        Ok(match self.host().await? {
+            (_, Accelerator::Tcg) => Some(blocking(tsc::khz).await?),
+            (_, Accelerator::Kvm { .. }) => None,
+        })
+    }
+
     /// Boots a machine.
     pub(super) async fn boot(
         &self,
@@ -133,10 +142,7 @@ impl Parts {
         into: Option<Frozen<'_>>,
     ) -> Result<Running, MachineError> {
         let (host, accelerator) = self.host().await?;
-        let khz = match accelerator {
-            Accelerator::Tcg => Some(blocking(tsc::khz).await?),
-            Accelerator::Kvm { .. } => None,
-        };
+        let khz = self.khz().await?;
         let cannot_start = |e| MachineError::io("cannot start", &host.program, e);
         let mut line = CommandLine::new(&self.mark.name());
         let (memory, disk) = match &into {

@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     MachineError,
     parts::{Key, Parts, Running},
+    shelf,
     template::{Template, warm},
 };
 use crate::executor::{Status, TemplateStatus, image::Image};
@@ -144,7 +145,7 @@ impl Pool {
             cpus: size.key.spec.cpus,
             memory_mib: size.key.spec.memory_mib,
             disk_mib: size.key.spec.disk_mib,
-            holds_mib: size.template.as_ref().map(|template| template.memory_mib),
+            holds_mib: size.template.as_ref().map(|template| template.memory_mib()),
             age_seconds: size
                 .template
                 .as_ref()
@@ -222,7 +223,7 @@ impl State {
     /// MiB that everything has.
     fn held(&self) -> u64 {
         let templates = self.sizes.iter().filter_map(|size| size.template.as_ref());
-        let templates = templates.map(|template| u64::from(template.memory_mib)).sum::<u64>();
+        let templates = templates.map(|template| u64::from(template.memory_mib())).sum::<u64>();
         self.occupied + templates + WAITING * self.waiting.len() as u64
     }
 
@@ -302,15 +303,13 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
     match step {
         Step::Template(wanted) => {
             let (key, image) = *wanted;
-            let template = Arc::new(Template::make(parts, image, key).await?);
-            // No job is the first to find out whether it is good for anything.
-            let running = prepare(parts, &template).await?;
+            let (template, running) = proved(parts, &image, &key).await?;
             let mut state = pool.state();
             if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
-                size.template = Some(template.clone());
+                size.template = Some(Arc::new(template));
                 state.problem = None;
                 if state.waiting.len() < pool.size {
-                    state.waiting.push((template.key.clone(), running));
+                    state.waiting.push((key, running));
                 }
                 // A job may have come meanwhile.
                 state.give_way(pool.memory_mib);
@@ -327,6 +326,37 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
         }
     }
     Ok(())
+}
+
+/// A template that is good for something, which no job is to find out first, and a
+/// machine that was restored from it: what was made earlier, or what is made now
+/// and kept.
+pub(super) async fn proved(
+    parts: &Parts,
+    image: &Image,
+    key: &Key,
+) -> Result<(Template, Running), MachineError> {
+    match shelf::find(parts, image, key).await {
+        Ok(Some(template)) => match prepare(parts, &template).await {
+            Ok(running) => {
+                tracing::info!(spec = %key.spec, "machine template is at hand");
+                return Ok((template, running));
+            }
+            Err(error) => {
+                tracing::warn!(spec = %key.spec, "a machine template that was kept is no good: {error}");
+                shelf::remove(parts, image, key).await;
+            }
+        },
+        Ok(None) => {}
+        Err(error) => tracing::warn!("{error}"),
+    }
+    let template = Template::make(parts, image.clone(), key.clone()).await?;
+    let running = prepare(parts, &template).await?;
+    // It serves all the same.
+    if let Err(error) = shelf::keep(parts, &template).await {
+        tracing::info!("{error}: the next start makes it again");
+    }
+    Ok((template, running))
 }
 
 /// Restores a machine, warms it up, and stops it.

@@ -4,15 +4,14 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use devenv_cloud_api::orgs::ProjectSettings;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
     Machine, MachineError, MachineSpec, Machines, check,
     parts::{Parts, Start},
-    pool::{Found, Pool},
-    sweep,
+    pool::{self, Found, Pool},
+    shelf, sweep,
 };
 use crate::{config, executor::Status};
 
@@ -40,6 +39,9 @@ pub struct MachineSettings {
     /// jobs are made in any case: whoever hands jobs out has weighed them. What is
     /// ready beside them gives way.
     pub memory_mib: u32,
+    /// Whether templates are made in the background. Those that were kept are used
+    /// in any case.
+    pub background: bool,
 }
 
 impl MachineSettings {
@@ -55,14 +57,30 @@ impl MachineSettings {
             templates: config.templates,
             pool: config.pool_of(config.slots),
             memory_mib: config.room().memory_mib,
+            background: true,
         }
     }
 
     /// For a single machine: to make a template would take longer than to boot.
     #[must_use]
     pub fn for_one(self) -> Self {
-        Self { templates: false, pool: 0, ..self }
+        Self { background: false, pool: 0, ..self }
     }
+}
+
+/// Makes a template of the usual size, if there is none, and keeps it: with it,
+/// single machines need not be booted.
+///
+/// # Errors
+/// When this host makes no machines.
+pub async fn keep_usual_template(settings: MachineSettings) -> Result<(), MachineError> {
+    let parts = Parts::new(settings);
+    let image = parts.image().await?;
+    let key = parts.key(&image, &MachineSpec::usual()).await?;
+    if shelf::find(&parts, &image, &key).await?.is_none() {
+        pool::proved(&parts, &image, &key).await?;
+    }
+    Ok(())
 }
 
 /// Makes machines with QEMU.
@@ -101,7 +119,7 @@ impl QemuMachines {
                 tracing::error!("no job can be executed: {error}");
             }
         }
-        if parts.settings.templates {
+        if parts.settings.templates && parts.settings.background {
             pool.fill(Arc::downgrade(&parts));
         }
         Self { parts, pool }
@@ -121,8 +139,7 @@ impl QemuMachines {
         if !self.parts.settings.templates {
             return;
         }
-        let ProjectSettings { cpus, memory_mib, disk_mib, .. } = ProjectSettings::default();
-        let spec = MachineSpec { cpus, memory_mib, disk_mib, console: false };
+        let spec = MachineSpec::usual();
         let wanted = async {
             let image = self.parts.image().await?;
             let key = self.parts.key(&image, &spec).await?;
@@ -155,7 +172,14 @@ impl QemuMachines {
         let image = parts.image().await?;
         let found = if parts.settings.templates && !spec.console {
             let key = parts.key(&image, spec).await?;
-            self.pool.take(&key, &image)
+            match self.pool.take(&key, &image) {
+                Found::Nothing if !parts.settings.background => shelf::find(parts, &image, &key)
+                    .await
+                    .ok()
+                    .flatten()
+                    .map_or(Found::Nothing, |template| Found::Template(Arc::new(template))),
+                found => found,
+            }
         } else {
             Found::Nothing
         };
@@ -189,6 +213,7 @@ mod tests {
             templates: false,
             pool: 0,
             memory_mib: 4096,
+            background: false,
         };
         let spec = MachineSpec { cpus: 1, memory_mib: 512, disk_mib: 1024, console: false };
         let machines = QemuMachines::start(settings.clone()).await;

@@ -62,7 +62,7 @@ fn format(directory: &Path, template: &Path, mib: u32) -> Result<(), MachineErro
 }
 
 /// Copies a sparse file: by sharing its blocks, or only where it has data.
-fn copy(from: &File, to: &File) -> io::Result<()> {
+pub(super) fn copy(from: &File, to: &File) -> io::Result<()> {
     let length = from.metadata()?.len();
     if rustix::fs::ioctl_ficlone(to.as_fd(), from.as_fd()).is_ok() {
         return Ok(());

@@ -42,8 +42,6 @@ pub(super) struct Template {
     pub(super) image: Image,
     pub(super) memory: OwnedFd,
     pub(super) state: OwnedFd,
-    /// What its memory really takes.
-    pub(super) memory_mib: u32,
     pub(super) made: Instant,
     /// Not written any more.
     pub(super) disk: File,
@@ -60,24 +58,34 @@ impl Template {
         let mut running = parts.boot(&image, &key.spec, Some(frozen)).await?;
         warm(&mut running.channel, ROUNDS).await?;
         freeze(running).await?;
-        for file in [&memory, &state] {
-            let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-            rustix::fs::fcntl_add_seals(file, all).map_err(failed("seal a template"))?;
-        }
-        let used = rustix::fs::fstat(&memory).map_or(0, |stat| (stat.st_blocks * 512) >> 20);
+        seal(&memory)?;
+        seal(&state)?;
+        let template = Self { key, image, memory, state, disk, made: Instant::now() };
         tracing::info!(
-            spec = %key.spec,
-            memory_mib = used,
+            spec = %template.key.spec,
+            memory_mib = template.memory_mib(),
             seconds = began.elapsed().as_secs_f32(),
             "machine template is ready"
         );
-        let memory_mib = u32::try_from(used).unwrap_or(0);
-        Ok(Self { key, image, memory, state, memory_mib, disk, made: Instant::now() })
+        Ok(template)
+    }
+
+    /// What its memory really takes; a little more whenever somebody reads what
+    /// was a hole in it.
+    pub(super) fn memory_mib(&self) -> u32 {
+        let used = rustix::fs::fstat(&self.memory).map_or(0, |stat| (stat.st_blocks * 512) >> 20);
+        u32::try_from(used).unwrap_or(0)
     }
 }
 
+/// Nobody can change the file any more.
+pub(super) fn seal(file: &OwnedFd) -> Result<(), MachineError> {
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(file, all).map_err(failed("seal a template"))
+}
+
 /// A file without a name, in memory.
-fn memory_file(name: &str, bytes: u64) -> Result<OwnedFd, MachineError> {
+pub(super) fn memory_file(name: &str, bytes: u64) -> Result<OwnedFd, MachineError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create(name, flags).map_err(failed("make a file in memory"))?;
     rustix::fs::ftruncate(&file, bytes).map_err(failed("make a file in memory"))?;
