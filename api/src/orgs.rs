@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{OrgId, ProjectId, UserId},
     names::Slug,
-    permissions::{Action, Role},
+    permissions::{Action, Role, words},
     runs::RunSummary,
 };
 
@@ -112,6 +112,18 @@ pub struct Project {
     pub allowed: Vec<Action>,
 }
 
+words! {
+    /// What jobs may reach.
+    NetworkPolicy {
+        /// Nothing.
+        Off = "off",
+        /// The hosts of a list, as far as they are public.
+        AllowList = "allow_list",
+        /// Public addresses.
+        Internet = "internet",
+    }
+}
+
 /// A project's settings. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -139,6 +151,12 @@ pub struct ProjectSettings {
     /// The label that a runner must have to be given this project's jobs; empty: any runner
     /// does, and the server itself. Default: empty.
     pub runner_label: String,
+    /// What jobs may reach. Default `internet`.
+    pub network: NetworkPolicy,
+    /// The hosts of an allow-list: `example.org`, `*.example.org` for all names below it, or an
+    /// address; with a port (`example.org:8443`), or without one, which means 80 and 443.
+    /// Default: none.
+    pub network_hosts: Vec<String>,
 }
 
 impl Default for ProjectSettings {
@@ -154,6 +172,8 @@ impl Default for ProjectSettings {
             cpus: 2,
             disk_mib: 8192,
             runner_label: String::new(),
+            network: NetworkPolicy::Internet,
+            network_hosts: Vec::new(),
         }
     }
 }

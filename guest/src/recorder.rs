@@ -6,6 +6,9 @@
 //! fills, whoever records waits, the pipe of the command fills, and the command
 //! waits, too: nothing is lost and memory stays bounded. Only what exceeds the
 //! job's log limit is dropped, and counted.
+//!
+//! The same thread sends what is said about streams to the network, a frame at a
+//! time and only while no record is due: no download makes a log late.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -22,7 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::{
     lines::pieces,
     protocol::{
-        Finished, FrameError, GuestMessage, Level, Outcome, Record, SpanKind, Stage, Stream, limits,
+        Finished, FrameError, GuestMessage, Level, Network, Outcome, Record, SpanKind, Stage, Stream, limits,
         write_message,
     },
 };
@@ -43,6 +46,22 @@ pub fn now() -> u64 {
     let time = clock_gettime(ClockId::Realtime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// What is sent while no record is due.
+pub trait Aside {
+    /// The next message, if there is anything to say. Does not wait.
+    fn next(&self) -> Option<Network>;
+}
+
+/// Nothing ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Aside for Nothing {
+    fn next(&self) -> Option<Network> {
+        None
+    }
 }
 
 /// Takes records from many threads. Clones are the same recorder.
@@ -243,20 +262,27 @@ impl Recorder {
         }
     }
 
-    /// Writes frames until [`Recorder::finish`] has been called and everything is
-    /// written.
+    /// There is something to send aside.
+    pub fn nudge(&self) {
+        // Whoever sends has either seen it already, or waits.
+        drop(self.lock());
+        self.0.work.notify_one();
+    }
+
+    /// Writes frames until [`Recorder::finish`] has been called and every record
+    /// is written.
     ///
     /// # Errors
     /// When the channel is broken; nobody waits in vain then.
-    pub fn send_all(&self, mut channel: impl Write) -> Result<(), FrameError> {
-        let result = self.send_until_finished(&mut channel);
+    pub fn send_all(&self, mut channel: impl Write, aside: &impl Aside) -> Result<(), FrameError> {
+        let result = self.send_until_finished(&mut channel, aside);
         if result.is_err() {
             self.abandon();
         }
         result
     }
 
-    fn send_until_finished(&self, mut channel: impl Write) -> Result<(), FrameError> {
+    fn send_until_finished(&self, mut channel: impl Write, aside: &impl Aside) -> Result<(), FrameError> {
         let mut last_sent = Instant::now();
         let mut state = self.lock();
         loop {
@@ -281,6 +307,12 @@ impl Recorder {
             } else if since >= ALIVE {
                 drop(state);
                 write_message(&mut channel, &GuestMessage::Alive)?;
+            } else if let Some(message) = aside.next() {
+                drop(state);
+                write_message(&mut channel, &GuestMessage::Network(message))?;
+                // Records wait for company as if nothing had been sent.
+                state = self.lock();
+                continue;
             } else {
                 let wait = if ready { FLUSH - since } else { ALIVE - since };
                 state = self.0.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
@@ -442,119 +474,4 @@ impl Drop for Span {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::read_message;
-
-    fn finished() -> Finished {
-        Finished { outcome: Outcome::Success, reason: String::new(), exit_status: None, dropped_lines: 0 }
-    }
-
-    fn sent(recorder: &Recorder) -> Vec<GuestMessage> {
-        let mut bytes = Vec::new();
-        recorder.send_all(&mut bytes).unwrap();
-        let mut rest = &bytes[..];
-        std::iter::from_fn(|| read_message(&mut rest).ok()).collect()
-    }
-
-    #[test]
-    fn records_come_before_the_end_and_are_numbered() {
-        let recorder = Recorder::default();
-        let span = recorder.open(None, NewSpan::new(SpanKind::Stage, "checkout").stage(Stage::Checkout));
-        span.say("hello");
-        span.close(Outcome::Success);
-        recorder.finish(finished());
-        let messages = sent(&recorder);
-        let [GuestMessage::Records { first: 1, records }, GuestMessage::Finished(_)] = &messages[..] else {
-            panic!("{messages:?}");
-        };
-        assert_eq!(records.len(), 3);
-    }
-
-    #[test]
-    fn what_is_open_at_the_end_is_closed_from_the_inside_out() {
-        let recorder = Recorder::default();
-        let outer = recorder.open(None, NewSpan::new(SpanKind::Stage, "outer"));
-        let inner = outer.open(NewSpan::new(SpanKind::Other, "inner"));
-        recorder.finish(Finished { outcome: Outcome::Cancellation, ..finished() });
-        drop((outer, inner));
-        let messages = sent(&recorder);
-        let GuestMessage::Records { records, .. } = &messages[0] else { panic!("{messages:?}") };
-        let closed: Vec<_> = records
-            .iter()
-            .filter_map(|record| match record {
-                Record::SpanClosed { id, outcome, .. } => Some((*id, *outcome)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(closed, [(2, Outcome::Cancellation), (1, Outcome::Cancellation)]);
-    }
-
-    #[test]
-    fn lines_beyond_the_limit_are_counted_and_said_once() {
-        let recorder = Recorder::default();
-        recorder.limit_log(10);
-        let span = recorder.open(None, NewSpan::new(SpanKind::Task, "t"));
-        span.lines(Stream::Stdout, ["12345", "67890", "x"].map(str::to_owned).to_vec());
-        span.close(Outcome::Success);
-        recorder.finish(finished());
-        let messages = sent(&recorder);
-        let [GuestMessage::Records { records, .. }, GuestMessage::Finished(end)] = &messages[..] else {
-            panic!("{messages:?}");
-        };
-        assert_eq!(end.dropped_lines, 2);
-        let system = |record: &&Record| matches!(record, Record::Line { stream: Stream::System, .. });
-        assert_eq!(records.iter().filter(system).count(), 1);
-    }
-
-    #[test]
-    fn the_window_is_kept_until_the_host_acknowledges() {
-        let recorder = Recorder::default();
-        let span = recorder.open(None, NewSpan::new(SpanKind::Task, "t"));
-        let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let total = limits::WINDOW + 10;
-        std::thread::scope(|scope| {
-            scope.spawn(|| recorder.send_all(writer));
-            scope.spawn(|| {
-                for number in 1..total {
-                    span.lines(Stream::Stdout, vec![number.to_string()]);
-                }
-                recorder.finish(finished());
-            });
-            let mut received = 0;
-            while received < limits::WINDOW {
-                if let GuestMessage::Records { first, records } = read_message(&reader).unwrap() {
-                    assert_eq!(first, received + 1);
-                    received += records.len() as u64;
-                }
-            }
-            assert_eq!(received, limits::WINDOW, "the guest sent more than the window");
-            reader.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            assert!(read_message::<GuestMessage>(&reader).is_err(), "nothing more comes unasked");
-            reader.set_read_timeout(None).unwrap();
-            recorder.acknowledge(received);
-            loop {
-                match read_message(&reader).unwrap() {
-                    GuestMessage::Records { records, .. } => received += records.len() as u64,
-                    GuestMessage::Finished(_) => break,
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert!(received >= total);
-        });
-    }
-
-    #[test]
-    fn every_batch_fits_a_frame() {
-        let recorder = Recorder::default();
-        let span = recorder.open(None, NewSpan::new(SpanKind::Task, "t"));
-        for _ in 0..100 {
-            span.lines(Stream::Stdout, vec!["x".repeat(limits::LINE)]);
-        }
-        let attributes =
-            (0..100).map(|_| ("k".repeat(limits::NAME), "v".repeat(2 * limits::VALUE))).collect();
-        recorder.close(span.id(), Outcome::Success, attributes);
-        recorder.finish(finished());
-        assert!(sent(&recorder).len() > 3);
-    }
-}
+mod tests;

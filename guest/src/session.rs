@@ -12,8 +12,9 @@ use std::{
 use crate::{
     cancel::Canceller,
     job::{self, Context},
+    network::{self, Mux},
     protocol::{
-        Finished, FrameError, GuestMessage, HostMessage, Outcome, Prepare, read_hello, read_message,
+        Finished, FrameError, GuestMessage, HostMessage, Level, Outcome, Prepare, read_hello, read_message,
         write_hello, write_message,
     },
     recorder::Recorder,
@@ -74,7 +75,7 @@ where
     R: Read + Send + 'static,
     W: Write + Send + 'static,
 {
-    let world = loop {
+    let mut world = loop {
         let greeting = read_hello(&mut reader);
         // Also to a host of another version: it wants to know which one we are.
         write_hello(&mut writer)?;
@@ -95,26 +96,38 @@ where
         HostMessage::Job(job) => *job,
         other => return Err(SessionError::OutOfOrder(name(&other))),
     };
-    let context = Context {
-        world: Arc::new(world),
-        job: Arc::new(job),
-        recorder: Recorder::default(),
-        canceller: Canceller::default(),
-    };
+    let recorder = Recorder::default();
+    let mux = Mux::new(recorder.clone());
+    let proxy = network::start(world.proxy, mux.clone());
+    if job.network
+        && let Ok(address) = proxy
+    {
+        world.env.extend(network::environment(address));
+    }
+    let context =
+        Context { world: Arc::new(world), job: Arc::new(job), recorder, canceller: Canceller::default() };
     let (source, chunks) = mpsc::sync_channel(SOURCE_CHUNKS);
     let (event, events) = mpsc::channel();
 
-    let (ended, from) = (event.clone(), context.clone());
+    if let Err(error) = proxy {
+        let words = format!("the proxy to the network cannot be started: {error}");
+        context.recorder.message(None, Level::Warning, &words, None);
+    }
+
+    let (ended, from, streams) = (event.clone(), context.clone(), mux.clone());
     thread::spawn(move || {
-        let error = listen(&mut reader, &from, source);
+        let error = listen(&mut reader, &from, &streams, source);
         // Before the sender notices, and also when the session has ended already.
         let _ = ended.send(Err(error));
         from.recorder.abandon();
+        streams.abandon();
         from.canceller.cancel(Duration::ZERO);
     });
     let (sent, recorder) = (event, context.recorder.clone());
     thread::spawn(move || {
-        let result = recorder.send_all(&mut writer);
+        let result = recorder.send_all(&mut writer, &mux);
+        // Nothing leaves any more.
+        mux.abandon();
         let _ = sent.send(result.map_err(SessionError::from));
     });
     let recorder = context.recorder.clone();
@@ -141,7 +154,12 @@ fn do_job(context: Context, chunks: mpsc::Receiver<Vec<u8>>) -> Finished {
 }
 
 /// Hears what the host says until the channel ends.
-fn listen(mut reader: impl Read, context: &Context, source: mpsc::SyncSender<Vec<u8>>) -> SessionError {
+fn listen(
+    mut reader: impl Read,
+    context: &Context,
+    streams: &Mux,
+    source: mpsc::SyncSender<Vec<u8>>,
+) -> SessionError {
     let mut source = Some(source);
     let mut complete = false;
     loop {
@@ -162,6 +180,11 @@ fn listen(mut reader: impl Read, context: &Context, source: mpsc::SyncSender<Vec
                 source = None;
                 context.canceller.cancel(Duration::from_millis(grace_ms.into()));
             }
+            Ok(HostMessage::Network(message)) => {
+                if streams.receive(message).is_err() {
+                    return SessionError::OutOfOrder("something about a stream");
+                }
+            }
             Ok(other) => return SessionError::OutOfOrder(name(&other)),
             Err(FrameError::Io(_)) => return SessionError::HungUp,
             Err(error) => return error.into(),
@@ -178,5 +201,6 @@ fn name(message: &HostMessage) -> &'static str {
         HostMessage::SourceEnd => "SourceEnd",
         HostMessage::Acknowledge(_) => "Acknowledge",
         HostMessage::Cancel { .. } => "Cancel",
+        HostMessage::Network(_) => "Network",
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{PermissionsExt, lchown},
     path::{Path, PathBuf},
 };
@@ -11,7 +12,7 @@ use std::{
 use crate::{
     ahead::Ahead,
     cgroup::Cgroups,
-    protocol::{SOURCE_DIR, USER_NAME},
+    protocol::{PROXY_PORT, SOURCE_DIR, USER_NAME},
 };
 
 /// The user that runs every job.
@@ -44,6 +45,8 @@ pub struct World {
     pub cgroups: Option<Cgroups>,
     /// Environment of every command, evaluation included. Nothing else is inherited.
     pub env: BTreeMap<String, String>,
+    /// Where the proxy to the network listens.
+    pub proxy: SocketAddr,
     /// Programs that were started before there was a job; in restored machines.
     pub ahead: Option<Ahead>,
 }
@@ -72,6 +75,7 @@ impl World {
             user: Some(JOB_USER),
             cgroups,
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            proxy: (Ipv4Addr::LOCALHOST, PROXY_PORT).into(),
             ahead: None,
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     clock::{Clock, Random},
     config::Config,
     executor::{
-        Executor, ExecutorSettings, PLATFORMS,
+        Egress, Executor, ExecutorSettings, PLATFORMS,
         machine::{MachineSettings, QemuMachines},
         remote::{
             Link, LinkError, LinkSettings, RemoteControlPlane, StateFile,
@@ -168,7 +168,8 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let dismissed = control.dismissed();
     let drain = Duration::from_secs(config.runner.drain_seconds.into());
     let settings = ExecutorSettings { slots, room: config.executor.room(), drain };
-    let executor = Executor::new(settings, control, machines.clone(), clock, random);
+    let egress = Egress::new(&config.executor.network_internal.0);
+    let executor = Executor::new(settings, control, machines.clone(), egress, clock, random);
     let (shutdown, stop) = (CancellationToken::new(), executor.stop());
     let executing = tokio::spawn(executor.run(shutdown.clone()));
 

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     db::Db,
     executor::{
-        Executor, ExecutorSettings,
+        Egress, Executor, ExecutorSettings,
         machine::{MachineSettings, QemuMachines},
     },
     identity::{self, Identity},
@@ -100,7 +100,8 @@ async fn execute(app: App) {
     let settings = ExecutorSettings { slots: config.slots, room: config.room(), drain: DRAIN };
     let control = Arc::new(LocalControlPlane::new(app.clone()));
     let (clock, random) = (app.clock.clone(), app.random.clone());
-    let executor = Executor::new(settings, control, machines.clone(), clock, random);
+    let egress = Egress::new(&config.network_internal.0);
+    let executor = Executor::new(settings, control, machines.clone(), egress, clock, random);
     executor.run(app.shutdown.clone()).await;
     machines.stop().await;
     if let Err(error) = runners::leave_embedded(&app).await {

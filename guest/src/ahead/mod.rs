@@ -20,7 +20,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode};
 
 use self::waiting::{Place, Waiting};
-use crate::{checkout, command::Started, evaluate::builtin, world::World};
+use crate::{checkout, command::Started, evaluate::builtin, network, world::World};
 
 /// What waits. Clones are the same.
 #[derive(Clone, Debug)]
@@ -61,12 +61,15 @@ impl Ahead {
         let mut check_out = checkout::check_out_head(world);
         check_out.env.insert("GIT_CONFIG_SYSTEM".to_owned(), configuration.display().to_string());
         let check_out = check_out.spawn(world);
-        let evaluate = builtin::nix(world, "ahead.nix")
+        let mut evaluate = builtin::nix(world, "ahead.nix")
             .args(["--arg", "gate"])
             .arg(&evaluator_gate)
             .args(["--arg", "context"])
-            .arg(&context)
-            .spawn(world);
+            .arg(&context);
+        // Whether the job has a network is not known yet; where it has none, the
+        // proxy says so.
+        evaluate.env.extend(network::environment(world.proxy));
+        let evaluate = evaluate.spawn(world);
         let wait =
             |started: Result<Started, _>, place| Waiting::new(started.map_err(io::Error::other)?, place);
         Ok(Self(Arc::new(Programs {

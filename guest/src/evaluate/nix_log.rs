@@ -344,7 +344,7 @@ mod tests {
             dropped_lines: 0,
         });
         let mut bytes = Vec::new();
-        recorder.send_all(&mut bytes).unwrap();
+        recorder.send_all(&mut bytes, &crate::recorder::Nothing).unwrap();
         let GuestMessage::Records { records, .. } = read_message(&bytes[..]).unwrap() else { panic!() };
         (records, error)
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::Network;
+
 /// From host to guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum HostMessage {
@@ -29,6 +31,8 @@ pub enum HostMessage {
         /// How long processes may take to end by themselves.
         grace_ms: u32,
     },
+    /// Something about a stream to the network.
+    Network(Network),
 }
 
 /// What a machine needs to know before it does anything.
@@ -71,6 +75,9 @@ pub struct Job {
     pub max_log_bytes: u64,
     /// How long SIGTERM is given before SIGKILL, in milliseconds.
     pub grace_ms: u32,
+    /// Whether commands are told of the proxy. Who reaches what is decided by the
+    /// host, whatever this says.
+    pub network: bool,
 }
 
 /// From guest to host.
@@ -94,6 +101,8 @@ pub enum GuestMessage {
     Finished(Finished),
     /// Nothing happened, but the guest lives. Sent every five seconds.
     Alive,
+    /// Something about a stream to the network. Records go before it.
+    Network(Network),
 }
 
 /// How the job ended, as the guest saw it.

@@ -28,12 +28,14 @@
 //!        ◀─────────────────────────── Records…
 //!  Acknowledge… ────────────────────▶
 //!  (Cancel) ────────────────────────▶
+//!  Network… ◀──────────────────────▶ Network…
 //!        ◀─────────────────────────── Finished
 //!  Acknowledge of the last record ──▶ powers off
 //! ```
 
 mod frame;
 mod messages;
+mod network;
 
 pub use frame::{
     FrameError, Hello, decode, encode, parse_hello, parse_length, read_hello, read_message, write_hello,
@@ -42,9 +44,10 @@ pub use frame::{
 pub use messages::{
     Finished, GuestMessage, HostMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stage, Stream,
 };
+pub use network::{Network, Why};
 
 /// The version of everything but [`Hello`]. Changes with every change of a message.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The name of the virtio-serial port.
 pub const PORT_NAME: &str = "devenv-cloud";
@@ -59,6 +62,9 @@ pub const HOST_NAME: &str = "devenv-ci";
 
 /// The user that runs every job.
 pub const USER_NAME: &str = "devenv";
+
+/// Where the proxy to the network listens inside the machine, on 127.0.0.1.
+pub const PROXY_PORT: u16 = 3128;
 
 /// Bounds that both sides keep, and that the host enforces.
 pub mod limits {
@@ -84,4 +90,12 @@ pub mod limits {
     pub const WINDOW: u64 = 65_536;
     /// Span ids of the guest are below this; the host's own are not.
     pub const GUEST_SPAN_IDS: u64 = 1 << 48;
+    /// Streams to the network that are open at once.
+    pub const STREAMS: usize = 128;
+    /// Bytes of one stream that may be on their way in one direction.
+    pub const STREAM_WINDOW: u32 = 128 << 10;
+    /// Bytes of a stream in one frame, so that a record never waits for more.
+    pub const STREAM_CHUNK: usize = 32 << 10;
+    /// Bytes of the name of a host.
+    pub const HOST: usize = 255;
 }

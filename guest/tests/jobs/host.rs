@@ -14,7 +14,7 @@ use std::{
 
 use devenv_cloud_guest::{
     protocol::{
-        Finished, GuestMessage, HostMessage, Job, Level, Outcome, Prepare, Record, SpanKind, Stream,
+        Finished, GuestMessage, HostMessage, Job, Level, Network, Outcome, Prepare, Record, SpanKind, Stream,
         read_hello, read_message, write_hello, write_message,
     },
     session,
@@ -110,6 +110,7 @@ impl Ground {
             user: None,
             cgroups: None,
             env,
+            proxy: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
         };
         Self { folder, world }
     }
@@ -131,6 +132,7 @@ impl Ground {
             env: BTreeMap::new(),
             max_log_bytes: u64::MAX,
             grace_ms: 5_000,
+            network: false,
         };
         change(&mut job);
         let (host, guest) = UnixStream::pair().unwrap();
@@ -146,7 +148,13 @@ impl Ground {
             write_message(&host, &HostMessage::Source(chunk.to_vec())).unwrap();
         }
         write_message(&host, &HostMessage::SourceEnd).unwrap();
-        Host { channel: host, session, records: Vec::new(), _folder: self.folder.clone() }
+        Host {
+            channel: host,
+            session,
+            records: Vec::new(),
+            network: Vec::new(),
+            _folder: self.folder.clone(),
+        }
     }
 }
 
@@ -172,6 +180,8 @@ pub(crate) struct Host {
     pub(crate) channel: UnixStream,
     session: thread::JoinHandle<Result<(), session::SessionError>>,
     pub(crate) records: Vec<Record>,
+    /// What it said about streams.
+    pub(crate) network: Vec<Network>,
     /// Stays as long as the guest works in it.
     _folder: Arc<tempfile::TempDir>,
 }
@@ -199,6 +209,10 @@ impl Host {
             }
             GuestMessage::Finished(finished) => Some(finished),
             GuestMessage::Alive => None,
+            GuestMessage::Network(message) => {
+                self.network.push(message);
+                None
+            }
             other @ (GuestMessage::Ready | GuestMessage::Warmed { .. }) => {
                 panic!("{other:?} comes before the job")
             }

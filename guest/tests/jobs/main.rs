@@ -13,6 +13,7 @@ mod checkout;
 mod devenv;
 mod evaluation;
 mod host;
+mod network;
 mod order;
 mod output;
 mod session;

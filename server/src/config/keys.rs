@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use super::{ConfigError, Count, Givens, Key, Secret, Text};
+use super::{ConfigError, Count, Destinations, Givens, Key, Secret, Text};
 use crate::executor::Room;
 
 /// How `docs/configuration.md` begins.
@@ -150,6 +150,10 @@ config! {
         templates: bool = "true",
         /// The QEMU program.
         qemu: String = "qemu-system-x86_64",
+        /// Destinations that are not public and that jobs may reach all the same, with commas
+        /// between them: a host and a port each, like `cache.corp:443, 10.0.0.5:8080`. Under
+        /// any policy of a project but `off`.
+        network_internal: Destinations = "",
     }
     /// `devenv-cloud runner`: execution of jobs for a server on another machine. What machines
     /// are like is in `[executor]`.

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
+use crate::executor::egress::Destination;
+
 /// A type that a value of the configuration can have.
 pub trait Text: Sized {
     /// Whether it must not be shown.
@@ -78,6 +80,20 @@ impl Text for Count {
             Self::Auto => quoted("auto"),
             Self::Of(count) => count.to_string(),
         }
+    }
+}
+
+/// Hosts with ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destinations(pub Vec<Destination>);
+
+impl Text for Destinations {
+    fn parse(text: &str) -> Result<Self, String> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries.map(Destination::parse).collect::<Result<_, _>>().map(Self)
+    }
+    fn show(&self) -> String {
+        quoted(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
     }
 }
 

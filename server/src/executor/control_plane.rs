@@ -16,6 +16,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::egress::Network;
 use crate::{disk::DiskFull, telemetry::Record};
 
 /// How long a lease lasts without being renewed, in seconds.
@@ -141,6 +142,9 @@ pub struct Assignment {
     pub queued_at: Timestamp,
     /// The limits of its machine.
     pub limits: Limits,
+    /// What it may reach.
+    #[serde(default)]
+    pub network: Network,
 }
 
 /// What one job may use.

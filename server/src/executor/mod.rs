@@ -3,6 +3,7 @@
 
 mod channel;
 pub mod control_plane;
+pub mod egress;
 pub mod image;
 mod job;
 pub mod machine;
@@ -13,6 +14,7 @@ pub use control_plane::{
     Assignment, Capacity, Conclusion, ControlError, ControlPlane, LEASE_SECONDS, Lease, LeaseState, Limits,
     PackStream, Room, Status, TemplateStatus,
 };
+pub use egress::{Egress, Network};
 pub use job::{GRACE as JOB_GRACE, wait_until_ready};
 pub use worker::{Executor, ExecutorSettings, execute_one};
 

@@ -6,7 +6,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assignment, Capacity, ControlPlane, PLATFORMS, Room,
+    Assignment, Capacity, ControlPlane, Egress, PLATFORMS, Room,
     job::{self, Context},
     machine::Machines,
 };
@@ -39,12 +39,14 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor that takes work from `control` and does it in `machines`.
+    /// An executor that takes work from `control` and does it in `machines`, from
+    /// which `egress` is the way out.
     #[must_use]
     pub fn new(
         settings: ExecutorSettings,
         control: Arc<dyn ControlPlane>,
         machines: Arc<dyn Machines>,
+        egress: Egress,
         clock: Clock,
         random: Random,
     ) -> Self {
@@ -57,7 +59,7 @@ impl Executor {
             room: settings.room,
         };
         let stop = CancellationToken::new();
-        Self { settings, capacity, context: Context { control, machines, clock, random, stop } }
+        Self { settings, capacity, context: Context { control, machines, egress, clock, random, stop } }
     }
 
     /// Cancelled, it drops running jobs at once, without waiting for anything.
@@ -120,12 +122,13 @@ async fn report(context: &Context, capacity: &Capacity, every: Duration) {
 pub async fn execute_one(
     control: Arc<dyn ControlPlane>,
     machines: Arc<dyn Machines>,
+    egress: Egress,
     clock: Clock,
     random: Random,
     assignment: Assignment,
     stop: CancellationToken,
 ) {
-    job::execute(&Context { control, machines, clock, random, stop }, assignment).await;
+    job::execute(&Context { control, machines, egress, clock, random, stop }, assignment).await;
 }
 
 /// One slot: a job at a time.
@@ -194,7 +197,8 @@ mod tests {
         let room = Room { memory_mib: 4096, cpus: 4 };
         let settings = ExecutorSettings { slots: 2, room, drain: Duration::from_secs(30) };
         let (clock, random) = (Clock::fake(at(100)), Random::seeded(1));
-        let executor = Executor::new(settings, control.clone(), Arc::new(host), clock, random);
+        let executor =
+            Executor::new(settings, control.clone(), Arc::new(host), Egress::new(&[]), clock, random);
         let shutdown = CancellationToken::new();
         let run = tokio::spawn(executor.run(shutdown.clone()));
         Scene { control, guests, shutdown, run }

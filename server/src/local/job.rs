@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use devenv_cloud_api::{
     Timestamp,
     ids::{AttemptId, JobId},
+    orgs::NetworkPolicy,
     runs::{Commit, Trigger},
 };
 use serde_json::json;
@@ -13,7 +14,7 @@ use serde_json::json;
 use super::{Of, RunOptions, Source};
 use crate::{
     clock::Random,
-    executor::{Assignment, Lease, Limits},
+    executor::{Assignment, Lease, Limits, Network},
 };
 
 /// The organisation that a local run is in, as far as its job can see.
@@ -53,6 +54,10 @@ pub(super) fn assignment(
             disk_mib: options.disk,
             timeout_seconds: options.timeout,
             log_bytes: LOG_MIB << 20,
+        },
+        network: Network {
+            policy: if options.network == "off" { NetworkPolicy::Off } else { NetworkPolicy::Internet },
+            hosts: Vec::new(),
         },
     }
 }

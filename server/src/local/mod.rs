@@ -40,7 +40,7 @@ use crate::{
     clock::{Clock, Random},
     config::Config,
     executor::{
-        self, Conclusion, JOB_GRACE,
+        self, Conclusion, Egress, JOB_GRACE,
         image::{self, Image},
         machine::{Machine, MachineError, MachineSettings, MachineSpec, Machines, QemuMachines},
     },
@@ -68,6 +68,9 @@ pub struct RunOptions {
     /// Write the trace and the log to a file, as JSON.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// What the job may reach: public addresses, or nothing.
+    #[arg(long, value_name = "POLICY", value_parser = ["off", "internet"], default_value = "internet")]
+    network: String,
     /// Processors of the machine.
     #[arg(long, value_name = "N", default_value_t = ProjectSettings::default().cpus)]
     cpus: u32,
@@ -167,9 +170,10 @@ async fn try_run(options: RunOptions, config: &Config) -> anyhow::Result<State> 
         let (control, stop, clock) = (control.clone(), stop.clone(), clock.clone());
         let settings = MachineSettings { images, ..MachineSettings::of(&config.executor, cache) }.for_one();
         let console = options.console;
+        let egress = Egress::new(&config.executor.network_internal.0).local();
         tokio::spawn(async move {
             let machines = Lazy { settings, console };
-            executor::execute_one(control, Arc::new(machines), clock, random, assignment, stop).await;
+            executor::execute_one(control, Arc::new(machines), egress, clock, random, assignment, stop).await;
         })
     };
     tokio::pin!(work);

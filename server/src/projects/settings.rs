@@ -1,11 +1,16 @@
 //! What a project's settings may be.
 
-use devenv_cloud_api::{orgs::ProjectSettings, runners::check_label};
+use devenv_cloud_api::{
+    orgs::{NetworkPolicy, ProjectSettings},
+    runners::check_label,
+};
 
-use crate::refusal::Fields;
+use crate::{executor::egress::Pattern, refusal::Fields};
 
 /// How many patterns a list may have.
 const PATTERNS: usize = 50;
+/// How many hosts an allow-list may have.
+const HOSTS: usize = 200;
 
 /// Refuses what makes no sense, field by field.
 pub fn check(settings: &ProjectSettings, fields: &mut Fields) {
@@ -20,6 +25,8 @@ pub fn check(settings: &ProjectSettings, fields: &mut Fields) {
         cpus,
         disk_mib,
         runner_label,
+        network,
+        network_hosts,
     } = settings;
     if !runner_label.is_empty() {
         fields.check("settings.runner_label", check_label(runner_label));
@@ -35,6 +42,14 @@ pub fn check(settings: &ProjectSettings, fields: &mut Fields) {
         } else if let Some(why) = patterns.iter().find_map(|pattern| glob(pattern).err()) {
             fields.refuse(field, why);
         }
+    }
+    if network_hosts.len() > HOSTS {
+        fields.refuse("settings.network_hosts", format!("at most {HOSTS} hosts"));
+    } else if let Some(why) = network_hosts.iter().find_map(|host| Pattern::parse(host).err()) {
+        fields.refuse("settings.network_hosts", why);
+    } else if *network == NetworkPolicy::AllowList && network_hosts.is_empty() {
+        fields
+            .refuse("settings.network_hosts", "name the hosts that jobs may reach, or choose another policy");
     }
     for pattern in protected_refs {
         if !pattern.starts_with("refs/") && !pattern.starts_with('*') {
@@ -128,9 +143,21 @@ mod tests {
             cpus: 65,
             disk_mib: u32::MAX,
             runner_label: "a,b".to_owned(),
+            network_hosts: vec!["https://example.org/".to_owned()],
             ..ProjectSettings::default()
         };
-        assert_eq!(refused(&settings).len(), 9, "{:?}", refused(&settings));
+        assert_eq!(refused(&settings).len(), 10, "{:?}", refused(&settings));
+    }
+
+    #[test]
+    fn an_allow_list_has_hosts() {
+        let mut settings =
+            ProjectSettings { network: NetworkPolicy::AllowList, ..ProjectSettings::default() };
+        assert_eq!(refused(&settings), ["settings.network_hosts"]);
+        settings.network_hosts = vec!["cache.nixos.org".to_owned(), "*.example.org:8443".to_owned()];
+        assert_eq!(refused(&settings), Vec::<String>::new());
+        settings.network_hosts = vec!["a.org".to_owned(); 201];
+        assert_eq!(refused(&settings), ["settings.network_hosts"]);
     }
 
     #[test]

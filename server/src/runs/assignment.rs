@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use devenv_cloud_api::{orgs::ProjectSettings, runs::Trigger};
 use serde_json::json;
 
 use super::store::AssignmentRow;
 use crate::{
     app::AppParts,
-    executor::{Assignment, Lease, Limits},
+    executor::{Assignment, Lease, Limits, Network},
 };
 
 pub(super) fn assignment(app: &AppParts, lease: Lease, row: AssignmentRow) -> Assignment {
@@ -38,6 +39,18 @@ pub(super) fn assignment(app: &AppParts, lease: Lease, row: AssignmentRow) -> As
         lease,
         origin,
         limits,
+        network: network(row.trigger, settings),
+    }
+}
+
+/// What the jobs of a run may reach. Whoever may push to our own remote or start
+/// a run may have the project's policy; a trigger whose code comes from elsewhere
+/// (a fork) gets none unless the project says so.
+fn network(trigger: Trigger, settings: &ProjectSettings) -> Network {
+    match trigger {
+        Trigger::Push | Trigger::Manual => {
+            Network { policy: settings.network, hosts: settings.network_hosts.clone() }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod show;
 use devenv_cloud_api::{
     Timestamp,
     ids::{AttemptId, JobId, OrgId, ProjectId, RunId, UserId},
-    orgs::ProjectSettings,
+    orgs::{NetworkPolicy, ProjectSettings},
     runs::{Commit, State, Trigger},
 };
 
@@ -34,8 +34,9 @@ use crate::db::{DbError, Row, Target, Tx, query};
 
 fn settings_of(row: &Row) -> Result<ProjectSettings, DbError> {
     // Settings that an older version wrote and this one does not understand
-    // must not stop the queue.
-    Ok(serde_json::from_str(&row.get::<String>("settings")?).unwrap_or_default())
+    // must not stop the queue. What they say of the network is not guessed.
+    let closed = || ProjectSettings { network: NetworkPolicy::Off, ..ProjectSettings::default() };
+    Ok(serde_json::from_str(&row.get::<String>("settings")?).unwrap_or_else(|_| closed()))
 }
 
 /// A project's settings. `None` when the project is gone.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use devenv_cloud::{
+    db::query,
     executor::{Conclusion, ControlError, ControlPlane as _, Lease, LeaseState},
     runs,
 };
 use devenv_cloud_api::{
-    orgs::ProjectSettings,
+    orgs::{NetworkPolicy, ProjectSettings},
     runs::State::{self, Cancellation, Error, Failure, Queued, Running, Success},
 };
 
@@ -312,6 +313,29 @@ both_engines! {
         assert_eq!(project.show(&app, 1).await.summary.state, Queued);
     }
 
+    async fn a_job_may_reach_what_its_project_says(app: TestApp) {
+        let settings = ProjectSettings {
+            network: NetworkPolicy::AllowList,
+            network_hosts: vec!["cache.nixos.org".to_owned()],
+            ..ProjectSettings::default()
+        };
+        let project = Project::create(&app, &settings).await;
+        project.run(&app, "main", 'a').await;
+        let network = claim(&app).await.expect("work").network;
+        assert_eq!((network.policy, network.hosts), (settings.network, settings.network_hosts));
+
+        // Settings from before there was a network.
+        let set = |settings| query("UPDATE projects SET settings = $1").bind(settings);
+        set("{}").execute(&app.db).await.expect("set");
+        project.run(&app, "old", 'b').await;
+        assert_eq!(claim(&app).await.expect("work").network.policy, NetworkPolicy::Internet);
+
+        // Settings that say something about it that nobody here understands.
+        set(r#"{"network":"a new one"}"#).execute(&app.db).await.expect("set");
+        project.run(&app, "new", 'c').await;
+        assert_eq!(claim(&app).await.expect("work").network.policy, NetworkPolicy::Off);
+    }
+
     async fn a_restart_puts_right_what_was_running(app: TestApp) {
         let project = project(&app).await;
         project.run(&app, "main", 'a').await;
@@ -330,7 +354,7 @@ both_engines! {
         let project = project(&app).await;
         project.run(&app, "main", 'a').await;
         let lease = claim(&app).await.expect("work").lease;
-        devenv_cloud::db::query("UPDATE attempts SET runner = 'another-server/test'")
+        query("UPDATE attempts SET runner = 'another-server/test'")
             .execute(&app.db)
             .await
             .expect("update");

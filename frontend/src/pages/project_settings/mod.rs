@@ -1,7 +1,8 @@
-//! `/{org}/{project}/settings/{section}`: general, triggers, tokens, danger.
+//! `/{org}/{project}/settings/{section}`: general, triggers, network, tokens, danger.
 
 pub mod danger;
 pub mod general;
+pub mod network;
 pub mod tokens;
 pub mod triggers;
 
@@ -49,13 +50,14 @@ pub fn Settings() -> impl IntoView {
                 }
                 let current = section.get();
                 let base = format!("/{}/{}/settings", project.org, project.slug);
-                let sections = [("general", "General"), ("triggers", "Triggers"), ("tokens", "Tokens"), ("danger", "Danger zone")]
+                let sections = [("general", "General"), ("triggers", "Triggers"), ("network", "Network"), ("tokens", "Tokens"), ("danger", "Danger zone")]
                     .into_iter()
                     .map(|(word, label)| Tab { label, href: format!("{base}/{word}"), current: word == current })
                     .collect::<Vec<_>>();
                 let body = match current.as_str() {
                     "general" => view! { <general::General project=project.clone() /> }.into_any(),
                     "triggers" => view! { <triggers::Triggers project=project.clone() /> }.into_any(),
+                    "network" => view! { <network::Network project=project.clone() /> }.into_any(),
                     "tokens" => {
                         let tokens = tokens.map(|t| t.items).unwrap_or_default();
                         view! { <tokens::Tokens project=project.clone() tokens reload=move || asked.refetch() /> }

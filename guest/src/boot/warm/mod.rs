@@ -105,6 +105,7 @@ fn small_job() -> Job {
         env: BTreeMap::new(),
         max_log_bytes: 1 << 20,
         grace_ms: 1000,
+        network: false,
     }
 }
 

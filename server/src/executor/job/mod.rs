@@ -39,7 +39,8 @@ use self::{
     text::{plain, printable},
 };
 use super::{
-    Assignment, Conclusion, ControlPlane, LeaseState, PackStream,
+    Assignment, Conclusion, ControlPlane, Egress, LeaseState, PackStream,
+    egress::JobNetwork,
     machine::{Exit, Machine, MachineError, Machines},
 };
 use crate::{
@@ -50,6 +51,8 @@ use crate::{
 const QUEUE_SPAN: SpanId = SpanId(JOB_SPAN.0 + 1);
 const TEARDOWN_SPAN: SpanId = SpanId(JOB_SPAN.0 + 3);
 const ACCEPTED_SPAN: SpanId = SpanId(JOB_SPAN.0 + 5);
+/// What the job did with the network, if it did anything.
+const NETWORK_SPAN: SpanId = SpanId(JOB_SPAN.0 + 6);
 
 /// How long a machine may take until it waits for its job.
 const BOOT: Duration = Duration::from_secs(120);
@@ -67,6 +70,7 @@ const GOING: Duration = Duration::from_secs(2);
 pub(super) struct Context {
     pub(super) control: Arc<dyn ControlPlane>,
     pub(super) machines: Arc<dyn Machines>,
+    pub(super) egress: Egress,
     pub(super) clock: Clock,
     pub(super) random: Random,
     /// Cancelled when the server will wait no longer: jobs are dropped, their
@@ -137,6 +141,8 @@ pub(super) async fn execute(context: &Context, assignment: Assignment) {
         checker: Checker::new(assignment.limits.log_bytes, timeline.claimed),
         watch: Watch { lease: keeper.watch(), deadline, stop: context.stop.clone() },
         machine_open: false,
+        network: JobNetwork::new(&context.egress, &assignment.network),
+        network_open: false,
         context,
         assignment,
     };
@@ -230,6 +236,8 @@ struct Attempt<'a> {
     checker: Checker,
     watch: Watch,
     machine_open: bool,
+    network: JobNetwork,
+    network_open: bool,
 }
 
 impl Attempt<'_> {
@@ -293,6 +301,8 @@ impl Attempt<'_> {
             Ok((Ok(()), Ok(machine), Ok(source))) => (machine, source),
         };
         let result = self.talk(&mut machine, source).await;
+        // Streams die with the job, before its machine does.
+        self.network.stop();
         let end = self.timeline.now();
         let ending = match result {
             Talk::Leave => Ending::Leave,
@@ -379,6 +389,11 @@ impl Attempt<'_> {
         if self.machine_open {
             last.push(closed(MACHINE_SPAN, now, state));
         }
+        talk::tell_of_network(&self.network, &mut self.network_open, now, &mut last);
+        if self.network_open {
+            let attributes = self.network.attributes();
+            last.push(Record::Closed { id: NETWORK_SPAN, time: now, state: State::Success, attributes });
+        }
         let mut attributes = attributes([("cicd.pipeline.result", state.to_string())]);
         if let Some(status) = conclusion.exit_status {
             attributes.insert("process.exit.code".into(), status.to_string());
@@ -423,7 +438,9 @@ enum Talk {
 
 impl Attempt<'_> {
     async fn talk(&mut self, machine: &mut Machine, source: PackStream) -> Talk {
-        let Self { context, assignment, timeline, reporter, checker, watch, .. } = self;
+        let Self { context, assignment, timeline, reporter, checker, watch, network, network_open, .. } =
+            self;
+        let network = &*network;
         let attributes = std::mem::take(&mut machine.attributes);
         let (mut read, mut write) = tokio::io::split(&mut machine.channel);
 
@@ -448,8 +465,9 @@ impl Attempt<'_> {
         self.machine_open = false;
 
         let (orders, ordered) = watch::channel(Order::default());
-        let hear = talk::hear(*timeline, read, checker, reporter, &orders);
-        let tell = talk::tell(assignment, source, write, ordered);
+        let heard = talk::Heard { checker, reporter, network, network_open };
+        let hear = talk::hear(*timeline, read, heard, &orders);
+        let tell = talk::tell(assignment, source, network, write, ordered);
         tokio::pin!(hear, tell);
         let mut stopping: Option<(Stop, Instant)> = None;
         loop {

@@ -1,8 +1,13 @@
 //! Talking to the guest: getting it ready, telling it its job, hearing what
 //! comes of it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use devenv_cloud_api::{
+    Timestamp,
+    orgs::NetworkPolicy,
+    trace::{self, SpanKind},
+};
 use devenv_cloud_guest::protocol::{self, FrameError, GuestMessage, HostMessage, Job, Prepare, limits};
 use futures::StreamExt as _;
 use tokio::{
@@ -12,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    Context, GRACE, JobError, SILENCE, Timeline,
-    check::{Checker, Violation},
+    Context, GRACE, JobError, NETWORK_SPAN, SILENCE, Timeline,
+    check::{Checker, Violation, line},
     report::{ReportError, Reporter},
 };
 use crate::{
@@ -21,7 +26,9 @@ use crate::{
     executor::{
         Assignment, ControlError, PackStream,
         channel::{Frames, receive_hello, send, send_hello},
+        egress::JobNetwork,
     },
+    telemetry::{JOB_SPAN, Record},
 };
 
 /// What the guest is told besides its job and its source.
@@ -66,20 +73,30 @@ fn unexpected(message: &GuestMessage) -> JobError {
         GuestMessage::Records { .. } => "sent records before it was ready",
         GuestMessage::Finished(_) => "ended its job before it was ready",
         GuestMessage::Alive => "said that it lives before it was ready",
+        GuestMessage::Network(_) => "asked for the network before it was ready",
     };
     JobError::Violation(Violation::new(what))
 }
 
+/// What becomes of what the guest says.
+pub(super) struct Heard<'a> {
+    pub(super) checker: &'a mut Checker,
+    pub(super) reporter: &'a mut Reporter,
+    pub(super) network: &'a JobNetwork,
+    pub(super) network_open: &'a mut bool,
+}
+
 /// Hears the guest out: checks its records, stores them, and has them
 /// acknowledged, in this order and one frame at a time, so that a guest that
-/// is quicker than the store waits, and nothing piles up here.
+/// is quicker than the store waits, and nothing piles up here. What is said about
+/// streams is passed on at once; no stream can hold up a record.
 pub(super) async fn hear(
     timeline: Timeline,
     read: impl AsyncRead + Unpin,
-    checker: &mut Checker,
-    reporter: &mut Reporter,
+    heard: Heard<'_>,
     orders: &watch::Sender<Order>,
 ) -> Result<protocol::Finished, JobError> {
+    let Heard { checker, reporter, network, network_open } = heard;
     let mut frames = Frames::new(read);
     // What is known of the machine so far does not wait for its first word.
     reporter.flush().await.map_err(JobError::Report)?;
@@ -96,9 +113,39 @@ pub(super) async fn hear(
                 reporter.flush().await.map_err(JobError::Report)?;
                 orders.send_modify(|order| order.stored = checker.last());
             }
+            GuestMessage::Network(message) => {
+                network.receive(message).map_err(Violation::new)?;
+            }
             GuestMessage::Finished(finished) => return Ok(finished),
             other @ (GuestMessage::Ready | GuestMessage::Warmed { .. }) => return Err(unexpected(&other)),
         }
+        let mut news = Vec::new();
+        tell_of_network(network, network_open, timeline.now(), &mut news);
+        if !news.is_empty() {
+            reporter.push(news);
+            reporter.flush().await.map_err(JobError::Report)?;
+        }
+    }
+}
+
+/// Records about the network since the last time: that it is used at all, and
+/// what could not be reached.
+pub(super) fn tell_of_network(network: &JobNetwork, open: &mut bool, now: Timestamp, out: &mut Vec<Record>) {
+    if !*open && network.is_used() {
+        *open = true;
+        out.push(Record::Opened {
+            id: NETWORK_SPAN,
+            parent: Some(JOB_SPAN),
+            kind: SpanKind::Other,
+            stage: None,
+            name: "network".to_owned(),
+            time: now,
+            attributes: BTreeMap::new(),
+        });
+    }
+    if *open {
+        let lines = network.news().into_iter();
+        out.extend(lines.map(|text| line(NETWORK_SPAN, trace::Stream::System, now, text)));
     }
 }
 
@@ -107,10 +154,11 @@ pub(super) async fn hear(
 pub(super) async fn tell(
     assignment: &Assignment,
     source: PackStream,
+    network: &JobNetwork,
     mut write: impl AsyncWrite + Unpin,
     mut orders: watch::Receiver<Order>,
 ) -> JobError {
-    match tell_all(assignment, source, &mut write, &mut orders).await {
+    match tell_all(assignment, source, network, &mut write, &mut orders).await {
         // Who hears knows why the channel broke.
         Err(JobError::Gone) => std::future::pending().await,
         Err(error) => error,
@@ -121,6 +169,7 @@ pub(super) async fn tell(
 async fn tell_all(
     assignment: &Assignment,
     source: PackStream,
+    network: &JobNetwork,
     write: &mut (impl AsyncWrite + Unpin),
     orders: &mut watch::Receiver<Order>,
 ) -> Result<std::convert::Infallible, JobError> {
@@ -163,6 +212,8 @@ async fn tell_all(
                     source = None;
                 }
             },
+            // Last: bulk waits for all else.
+            message = network.next() => send(write, &HostMessage::Network(message)).await?,
         }
     }
 }
@@ -179,6 +230,7 @@ fn job(assignment: &Assignment) -> Result<Job, JobError> {
         env: assignment.env.clone(),
         max_log_bytes: assignment.limits.log_bytes,
         grace_ms: u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX),
+        network: assignment.network.policy != NetworkPolicy::Off,
     };
     // Said here, because it is not the machine's fault.
     match protocol::encode(&job) {

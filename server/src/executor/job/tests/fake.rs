@@ -27,8 +27,8 @@ use crate::{
     clock::{Clock, Random},
     disk::Reserve,
     executor::{
-        Assignment, Capacity, Conclusion, ControlError, ControlPlane, Lease, LeaseState, Limits, PackStream,
-        Room, Status,
+        Assignment, Capacity, Conclusion, ControlError, ControlPlane, Egress, Lease, LeaseState, Limits,
+        Network, PackStream, Room, Status,
         job::{Context, execute},
         machine::{Exit, Life, Machine, MachineError, MachineSpec, Machines},
     },
@@ -294,6 +294,7 @@ pub(crate) fn assignment() -> Assignment {
             timeout_seconds: 3600,
             log_bytes: 1 << 20,
         },
+        network: Network::default(),
     }
 }
 
@@ -309,6 +310,7 @@ pub(super) struct Scene {
     pub(super) stop: CancellationToken,
     /// The host's time of day, which is at 100 and stands still.
     pub(super) clock: Clock,
+    pub(super) egress: Egress,
     guests: tokio::sync::mpsc::UnboundedReceiver<DuplexStream>,
 }
 
@@ -323,6 +325,7 @@ impl Scene {
             assignment: assignment(),
             stop: CancellationToken::new(),
             clock: Clock::fake(at(100)),
+            egress: Egress::new(&[]),
             guests,
         }
     }
@@ -335,6 +338,7 @@ impl Scene {
         let context = Context {
             control: self.control.clone(),
             machines: Arc::new(self.host.clone()),
+            egress: self.egress.clone(),
             clock: self.clock.clone(),
             random: Random::seeded(1),
             stop: self.stop.clone(),

@@ -1,6 +1,7 @@
 //! Jobs against a guest that does what it should not.
 
 pub(crate) mod fake;
+mod network;
 mod outcomes;
 
 use std::{sync::atomic::Ordering, time::Duration};

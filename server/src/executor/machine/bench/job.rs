@@ -84,6 +84,7 @@ pub(super) fn job(commit: &str, tasks: &[&str]) -> Job {
         env: BTreeMap::new(),
         max_log_bytes: 1 << 30,
         grace_ms: 1000,
+        network: false,
     }
 }
 
