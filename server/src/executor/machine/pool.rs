@@ -303,20 +303,33 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
     match step {
         Step::Template(wanted) => {
             let (key, image) = *wanted;
-            let (template, running) = proved(parts, &image, &key).await?;
+            let (template, running) = match shelf::find(parts, &image, &key).await {
+                Ok(Some(template)) => {
+                    tracing::info!(spec = %key.spec, "machine template is at hand");
+                    (template, None)
+                }
+                _ => make(parts, &image, &key).await.map(|(template, running)| (template, Some(running)))?,
+            };
             let mut state = pool.state();
             if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
                 size.template = Some(Arc::new(template));
                 state.problem = None;
                 if state.waiting.len() < pool.size {
-                    state.waiting.push((key, running));
+                    state.waiting.extend(running.map(|running| (key, running)));
                 }
                 // A job may have come meanwhile.
                 state.give_way(pool.memory_mib);
             }
         }
         Step::Machine(template) => {
-            let running = prepare(parts, &template).await?;
+            let running = match prepare(parts, &template).await {
+                Ok(running) => running,
+                Err(error) => {
+                    // The next one is made, not found.
+                    shelf::remove(parts, &template.image, &template.key).await;
+                    return Err(error);
+                }
+            };
             let mut state = pool.state();
             // Unless it has been discarded meanwhile.
             if state.sizes.iter().any(|size| size.key == template.key && size.template.is_some()) {
@@ -328,28 +341,13 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
     Ok(())
 }
 
-/// A template that is good for something, which no job is to find out first, and a
-/// machine that was restored from it: what was made earlier, or what is made now
-/// and kept.
-pub(super) async fn proved(
+/// Makes a template, finds out whether it is good for anything, which no job is to
+/// find out first, and keeps it. Gives a machine that was restored from it, too.
+pub(super) async fn make(
     parts: &Parts,
     image: &Image,
     key: &Key,
 ) -> Result<(Template, Running), MachineError> {
-    match shelf::find(parts, image, key).await {
-        Ok(Some(template)) => match prepare(parts, &template).await {
-            Ok(running) => {
-                tracing::info!(spec = %key.spec, "machine template is at hand");
-                return Ok((template, running));
-            }
-            Err(error) => {
-                tracing::warn!(spec = %key.spec, "a machine template that was kept is no good: {error}");
-                shelf::remove(parts, image, key).await;
-            }
-        },
-        Ok(None) => {}
-        Err(error) => tracing::warn!("{error}"),
-    }
     let template = Template::make(parts, image.clone(), key.clone()).await?;
     let running = prepare(parts, &template).await?;
     // It serves all the same.

@@ -78,7 +78,7 @@ pub async fn keep_usual_template(settings: MachineSettings) -> Result<(), Machin
     let image = parts.image().await?;
     let key = parts.key(&image, &MachineSpec::usual()).await?;
     if shelf::find(&parts, &image, &key).await?.is_none() {
-        pool::proved(&parts, &image, &key).await?;
+        pool::make(&parts, &image, &key).await?;
     }
     Ok(())
 }
