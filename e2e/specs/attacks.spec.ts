@@ -31,6 +31,11 @@ const ATTACKS: Record<string, [state: string, reason: RegExp]> = {
   "lines-dropped": ["failure", /^dropped them all$/],
   "reason-endless": ["failure", /^(because )+/],
   clock: ["success", /^$/],
+  "stream-of-nobody": ["error", /spoke of stream 7, which it never opened$/],
+  "stream-beyond-credit": ["error", /sent more of stream 1 than it had credit for$/],
+  "streams-at-once": ["error", /had more than 128 streams open$/],
+  // Those that were given up count until the server knows.
+  "streams-one-after-another": ["error", /(opened more than 50 streams a second, and gave them up|had more than 128 streams open)$/],
 };
 
 /** Those that send until they are stopped: ten gigabytes, if nobody did. */
@@ -165,6 +170,27 @@ test("a guest reaches nobody: not the host, not the network, not another machine
   }
   listener.close();
   expect(connections).toBe(0);
+  workspace.git.remove();
+});
+
+test("a guest that asks the server to connect for it reaches nobody either", async ({ startServer }) => {
+  const [server, workspace] = await start(startServer);
+  let connections = 0;
+  const listener = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  }).listen(0, "::");
+  await new Promise((resolve) => listener.once("listening", resolve));
+  const { port } = listener.address() as AddressInfo;
+  for (const number of [await attack(workspace, `streams.${port}`), await attack(workspace, `streams.${server.port}`)]) {
+    const run = await workspace.ended(number);
+    expect([run.state, reason(run)]).toEqual(["failure", "reached nobody"]);
+    const said = await workspace.text(number);
+    expect(said.match(/: Refused: /g)?.length, said).toBeGreaterThanOrEqual(12);
+  }
+  listener.close();
+  expect(connections).toBe(0);
+  await expectUnharmed(server, workspace);
   workspace.git.remove();
 });
 

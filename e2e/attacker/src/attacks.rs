@@ -12,8 +12,8 @@ use std::{
 use devenv_cloud_guest::{
     boot,
     protocol::{
-        Finished, FrameError, GuestMessage, Level, Outcome, Record, SpanKind, Stage, Stream, encode, limits,
-        write_message,
+        Finished, FrameError, GuestMessage, HostMessage, Level, Network, Outcome, Record, SpanKind, Stage,
+        Stream, Why, encode, limits, read_message, write_message,
     },
 };
 use rustix::{
@@ -119,6 +119,26 @@ pub(crate) fn attack(name: &str, port: Port) -> Done {
         "control-characters" => guest.control_characters()?,
         "clock" => guest.clock()?,
         "network" => guest.network(number.parse().unwrap_or(80))?,
+        "stream-of-nobody" => guest.data(7)?,
+        "stream-beyond-credit" => {
+            guest.reach(1, "example.org", 443)?;
+            for _ in 0..1000 {
+                guest.data(1)?;
+            }
+        }
+        "streams-at-once" => {
+            for stream in 1..=10_000 {
+                guest.reach(stream, "example.org", 443)?;
+            }
+        }
+        "streams-one-after-another" => {
+            for stream in 1..=10_000 {
+                guest.reach(stream, "127.0.0.1", 80)?;
+                let (why, words) = (Why::Broken, String::new());
+                guest.send(&GuestMessage::Network(Network::Reset { stream, why, words }))?;
+            }
+        }
+        "streams" => guest.streams(number.parse().unwrap_or(80))?,
         "silence" => {}
         other => guest.finish(Outcome::Error, None, &format!("there is no attack {other}"))?,
     }
@@ -298,17 +318,78 @@ impl Guest {
             Ok(_) => reached.push("vsock".to_owned()),
             Err(error) => said.push(format!("vsock: {error}")),
         }
-        self.open(1, None, "network")?;
+        self.tell("network", said, &reached)
+    }
+
+    fn reach(&mut self, stream: u32, host: &str, port: u16) -> Done {
+        self.send(&GuestMessage::Network(Network::Open { stream, host: host.to_owned(), port }))
+    }
+
+    fn data(&mut self, stream: u32) -> Done {
+        let bytes = vec![0; limits::STREAM_CHUNK];
+        self.send(&GuestMessage::Network(Network::Data { stream, bytes }))
+    }
+
+    /// Asks the host for what no job may reach.
+    fn streams(&mut self, port: u16) -> Done {
+        let (mut said, mut reached) = (Vec::new(), Vec::new());
+        for (stream, (host, port)) in (1..).zip(forbidden(port)) {
+            self.reach(stream, host, port)?;
+            loop {
+                match read_message(&mut self.port)? {
+                    HostMessage::Network(Network::Opened { .. }) => {
+                        reached.push(format!("{host} {port}"));
+                        break;
+                    }
+                    HostMessage::Network(Network::Reset { why, words, .. }) => {
+                        said.push(format!("{host} {port}: {why:?}: {words}"));
+                        let words = String::new();
+                        let reset = Network::Reset { stream, why: Why::Broken, words };
+                        self.send(&GuestMessage::Network(reset))?;
+                        break;
+                    }
+                    // The source, which nobody asked for.
+                    _ => {}
+                }
+            }
+        }
+        self.tell("streams", said, &reached)
+    }
+
+    /// Ends the job with what came of it.
+    fn tell(&mut self, span: &str, said: Vec<String>, reached: &[String]) -> Done {
+        self.open(1, None, span)?;
         for text in said {
             self.lines(text, 1)?;
         }
         self.close(1)?;
-        let reason = match &reached[..] {
+        let reason = match reached {
             [] => "reached nobody".to_owned(),
             some => format!("reached {}", some.join(", ")),
         };
         self.finish(Outcome::Failure, Some(1), &reason)
     }
+}
+
+/// Addresses that are nobody's business, as one may write them; the port is one on
+/// which somebody listens on the host's loopback address.
+fn forbidden(port: u16) -> [(&'static str, u16); 14] {
+    [
+        ("127.0.0.1", port),
+        ("127.1", port),
+        ("2130706433", port),
+        ("0.0.0.0", port),
+        ("localhost", port),
+        ("::1", port),
+        ("::ffff:127.0.0.1", port),
+        ("64:ff9b::7f00:1", port),
+        ("169.254.169.254", 80),
+        ("fd00:ec2::254", 80),
+        ("10.0.0.1", 80),
+        ("172.16.0.1", 80),
+        ("192.168.0.1", 80),
+        ("100.64.0.1", 80),
+    ]
 }
 
 fn names(directory: &str) -> String {

@@ -12,8 +12,8 @@ use crate::{
         Room,
         image::{self, ImageError},
         machine::{
-            Exit, MachineError, MachineSettings, MachineSpec, Machines as _, Measure, Missing, QemuMachines,
-            costs, examine,
+            Exit, Kept, MachineError, MachineSettings, MachineSpec, Machines as _, Measure, Missing,
+            QemuMachines, costs, examine, kept,
         },
         wait_until_ready,
     },
@@ -144,8 +144,10 @@ fn is_for_root_alone() -> bool {
     !group && device.mode() & 0o006 != 0o006
 }
 
+/// What makes an image, and a template of it.
+const BUILD: &str = "run `devenv-cloud image build`";
+
 pub(super) async fn image(host: &Host) -> Vec<Finding> {
-    const BUILD: &str = "run `devenv-cloud image build`";
     let directory = host.images.clone();
     // Every byte is read again: that is what a doctor is for.
     let found = tokio::task::spawn_blocking(move || {
@@ -227,7 +229,25 @@ pub(super) async fn room(host: &Host) -> Vec<Finding> {
             ),
         )
     });
+    if let Ok(image) = image::newest(&host.images) {
+        findings.push(shelf(&kept(&image)));
+    }
     findings
+}
+
+/// What is kept beside the image, so that the next start need not make it.
+fn shelf(kept: &[Kept]) -> Finding {
+    let age = |kept: &Kept| match kept.age.as_secs() / 60 {
+        minutes if minutes < 120 => format!("{minutes} min"),
+        minutes if minutes < 48 * 60 => format!("{} h", minutes / 60),
+        minutes => format!("{} days", minutes / (24 * 60)),
+    };
+    let each: Vec<_> = kept.iter().map(|kept| format!("{} ({} old)", kept.spec, age(kept))).collect();
+    if each.is_empty() {
+        Finding::notice("templates kept", "none: `devenv-cloud run` boots its machine", BUILD)
+    } else {
+        Finding::fine("templates kept", each.join("; "))
+    }
 }
 
 pub(super) async fn starts(host: &Host) -> Vec<Finding> {

@@ -308,7 +308,7 @@ fn hash_file(path: &Path) -> Result<(u64, String), ImageError> {
 pub(crate) mod tests {
     use super::*;
 
-    fn image(images: &Path, id: &str, protocol: u16, built_at: &str) -> Image {
+    pub(crate) fn image(images: &Path, id: &str, protocol: u16, built_at: &str) -> Image {
         let dir = images.join(id);
         fs::create_dir_all(&dir).unwrap();
         let mut files = BTreeMap::new();

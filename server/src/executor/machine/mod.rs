@@ -41,6 +41,7 @@ pub use bench::{BenchOptions, MachinesCommand, bench};
 pub use examine::{Examined, costs, examine};
 pub use isolation::{Measure, Missing};
 pub use qemu::{MachineSettings, QemuMachines, keep_usual_template};
+pub use shelf::{Kept, kept};
 
 /// What a machine shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

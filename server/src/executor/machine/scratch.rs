@@ -30,7 +30,7 @@ pub(super) fn disk(directory: &Path, mib: u32) -> Result<File, MachineError> {
             SIZES.end()
         )));
     }
-    fs::create_dir_all(directory).map_err(|e| MachineError::io("cannot make the directory", directory, e))?;
+    make(directory)?;
     let template = directory.join(format!("{mib}.ext4"));
     if !template.exists() {
         format(directory, &template, mib)?;
@@ -41,9 +41,14 @@ pub(super) fn disk(directory: &Path, mib: u32) -> Result<File, MachineError> {
 
 /// A disk with the same content as another. Blocks.
 pub(super) fn copy_of(directory: &Path, other: &File) -> Result<File, MachineError> {
+    make(directory)?;
     tempfile::tempfile_in(directory)
         .and_then(|disk| copy(other, &disk).map(|()| disk))
         .map_err(|e| MachineError::io("cannot make a scratch disk in", directory, e))
+}
+
+fn make(directory: &Path) -> Result<(), MachineError> {
+    fs::create_dir_all(directory).map_err(|e| MachineError::io("cannot make the directory", directory, e))
 }
 
 fn format(directory: &Path, template: &Path, mib: u32) -> Result<(), MachineError> {
@@ -131,6 +136,15 @@ mod tests {
         assert_eq!(magic, [0, 0], "one disk is not the other");
         let names: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["128.ext4"]);
+    }
+
+    #[test]
+    fn a_copy_needs_no_disk_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = tempfile::tempfile().unwrap();
+        other.set_len(1 << 20).unwrap();
+        let copied = copy_of(&directory.path().join("new"), &other).unwrap();
+        assert_eq!(copied.metadata().unwrap().len(), 1 << 20);
     }
 
     #[test]

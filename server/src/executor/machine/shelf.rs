@@ -8,9 +8,12 @@
 use std::{
     fs::{self, File},
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,8 @@ const LABEL: &str = "label.json";
 /// What a template on disk says about itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Label {
+    /// The size, for people.
+    spec: String,
     /// The counter's frequency that its kernel was told.
     khz: Option<u64>,
 }
@@ -108,7 +113,7 @@ fn same(one: Option<u64>, other: Option<u64>) -> bool {
 /// Keeps a template that has proved good.
 pub(super) async fn keep(parts: &Parts, template: &Template) -> Result<(), MachineError> {
     let folder = place(parts, &template.image, &template.key).await?;
-    let label = Label { khz: parts.khz().await? };
+    let label = Label { spec: template.key.spec.to_string(), khz: parts.khz().await? };
     let parent = template.image.dir.join("templates");
     let duplicate = |fd: &OwnedFd| fd.try_clone().map(File::from);
     let files = [
@@ -121,7 +126,9 @@ pub(super) async fn keep(parts: &Parts, template: &Template) -> Result<(), Machi
             fs::create_dir_all(&parent)?;
             make_room(&parent)?;
             // Not readable for others, like the memory of a process.
-            let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&parent)?;
+            let ours = fs::Permissions::from_mode(0o700);
+            let unfinished =
+                tempfile::Builder::new().prefix(UNFINISHED).permissions(ours).tempdir_in(&parent)?;
             for (name, file) in files {
                 let copy = File::create_new(unfinished.path().join(name))?;
                 scratch::copy(&file?, &copy)?;
@@ -139,6 +146,31 @@ pub(super) async fn keep(parts: &Parts, template: &Template) -> Result<(), Machi
     .await
 }
 
+/// A template on disk, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The size of its machines.
+    pub spec: String,
+    /// How long ago it was made.
+    pub age: Duration,
+}
+
+/// The templates that are kept of an image, the newest first. Whether they still
+/// fit this host shows when they are looked for. Blocks.
+#[must_use]
+pub fn kept(image: &Image) -> Vec<Kept> {
+    let entries = fs::read_dir(image.dir.join("templates")).into_iter().flatten().flatten();
+    let read = |folder: PathBuf| -> Option<Kept> {
+        let label: Label = serde_json::from_slice(&fs::read(folder.join(LABEL)).ok()?).ok()?;
+        let made = fs::metadata(folder.join(DISK)).ok()?.modified().ok()?;
+        Some(Kept { spec: label.spec, age: made.elapsed().unwrap_or_default() })
+    };
+    let finished = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with(UNFINISHED));
+    let mut kept: Vec<_> = finished.filter_map(|entry| read(entry.path())).collect();
+    kept.sort_by_key(|kept| kept.age);
+    kept
+}
+
 /// Removes what is not good for anything.
 pub(super) async fn remove(parts: &Parts, image: &Image, key: &Key) {
     if let Ok(folder) = place(parts, image, key).await {
@@ -149,7 +181,7 @@ pub(super) async fn remove(parts: &Parts, image: &Image, key: &Key) {
 /// Removes what is left of those who were killed, and the oldest of too many.
 fn make_room(parent: &Path) -> io::Result<()> {
     /// Nobody takes so long to write a template.
-    const ABANDONED: std::time::Duration = std::time::Duration::from_secs(3600);
+    const ABANDONED: Duration = Duration::from_secs(3600);
     let mut kept = Vec::new();
     for entry in fs::read_dir(parent)?.flatten() {
         let modified = entry.metadata().and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -183,9 +215,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_can_be_listed() {
+        let images = tempfile::tempdir().unwrap();
+        let image = crate::executor::image::tests::image(images.path(), "one", 1, "2026-01-01T00:00:00Z");
+        assert_eq!(kept(&image), []);
+        for (name, minutes) in [("a", 5), ("b", 1), (".new-c", 2)] {
+            let folder = image.dir.join("templates").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let disk = File::create(folder.join(DISK)).unwrap();
+            let now = disk.metadata().unwrap().modified().unwrap();
+            disk.set_modified(now - Duration::from_secs(minutes * 60)).unwrap();
+            let label = Label { spec: name.into(), khz: None };
+            fs::write(folder.join(LABEL), serde_json::to_vec(&label).unwrap()).unwrap();
+        }
+        let found: Vec<_> =
+            kept(&image).into_iter().map(|kept| (kept.spec, kept.age.as_secs() / 60)).collect();
+        assert_eq!(found, [("b".to_owned(), 1), ("a".to_owned(), 5)]);
+    }
+
+    #[test]
     fn the_oldest_make_room() {
         let parent = tempfile::tempdir().unwrap();
-        let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         for name in ["a", "b", "c", "d", "e", ".new-killed", ".new-busy"] {
             let folder = parent.path().join(name);
             fs::create_dir(&folder).unwrap();
