@@ -203,6 +203,8 @@ impl Pool {
             _ if failures >= TRIES => None,
             None if state.held() + TEMPLATE > self.memory_mib => None,
             None => Some(Step::Template(Box::new((key, image)))),
+            // It serves until there is another.
+            Some(template) if template.has_grown() => Some(Step::Template(Box::new((key, image)))),
             Some(template) => {
                 // Of sizes that nobody asks for any more none has to wait.
                 let others = state.waiting.iter().position(|(waiting, _)| *waiting != key);

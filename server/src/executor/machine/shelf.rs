@@ -23,7 +23,7 @@ use super::{
     MachineError, blocking,
     parts::{Key, Parts},
     scratch,
-    template::{Template, memory_file, seal},
+    template::{Template, memory_file, seal, taken_mib},
 };
 use crate::executor::image::Image;
 
@@ -98,7 +98,9 @@ pub(super) async fn find(parts: &Parts, image: &Image, key: &Key) -> Result<Opti
         let disk = File::open(&disk).map_err(cannot("open", &disk))?;
         let age = disk.metadata().and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
         let made = age.and_then(|age| Instant::now().checked_sub(age)).unwrap_or_else(Instant::now);
-        Ok(Some(Template { key, image, memory: read(MEMORY)?, state: read(STATE)?, disk, made }))
+        let (memory, state) = (read(MEMORY)?, read(STATE)?);
+        let fresh_mib = taken_mib(&memory);
+        Ok(Some(Template { key, image, memory, state, disk, made, fresh_mib }))
     })
     .await
 }

@@ -45,6 +45,8 @@ pub(super) struct Template {
     pub(super) made: Instant,
     /// Not written any more.
     pub(super) disk: File,
+    /// What its memory took when nobody had been restored from it.
+    pub(super) fresh_mib: u32,
 }
 
 impl Template {
@@ -60,7 +62,8 @@ impl Template {
         freeze(running).await?;
         seal(&memory)?;
         seal(&state)?;
-        let template = Self { key, image, memory, state, disk, made: Instant::now() };
+        let fresh_mib = taken_mib(&memory);
+        let template = Self { key, image, memory, state, disk, made: Instant::now(), fresh_mib };
         tracing::info!(
             spec = %template.key.spec,
             memory_mib = template.memory_mib(),
@@ -73,9 +76,20 @@ impl Template {
     /// What its memory really takes; a little more whenever somebody reads what
     /// was a hole in it.
     pub(super) fn memory_mib(&self) -> u32 {
-        let used = rustix::fs::fstat(&self.memory).map_or(0, |stat| (stat.st_blocks * 512) >> 20);
-        u32::try_from(used).unwrap_or(0)
+        taken_mib(&self.memory)
     }
+
+    /// Whether machines have read so many holes that a fresh one takes much less: a
+    /// job that fills its memory reads all of them.
+    pub(super) fn has_grown(&self) -> bool {
+        self.memory_mib() / 2 > self.fresh_mib
+    }
+}
+
+/// What a file really takes.
+pub(super) fn taken_mib(file: &OwnedFd) -> u32 {
+    let taken = rustix::fs::fstat(file).map_or(0, |stat| (stat.st_blocks * 512) >> 20);
+    u32::try_from(taken).unwrap_or(0)
 }
 
 /// Nobody can change the file any more.
