@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// translated on the first round and quick on the second.
 const ROUNDS: u8 = 2;
 /// MiB that a machine that waits uses beside its template's.
-pub(super) const WAITING: u64 = 75;
+pub(super) const WAITING: u64 = 130;
 /// MiB that there must be room for before a template is made.
 pub(super) const TEMPLATE: u64 = 200;
 
