@@ -56,6 +56,16 @@ ids! {
     RunnerTokenId
     /// A signed-in browser, as its owner sees it in the list. Not the secret.
     SessionId
+    /// A passkey. Not what authenticators call it.
+    PasskeyId
+    /// An account elsewhere with which somebody signs in here.
+    LinkId
+    /// An invitation.
+    InvitationId
+    /// A mail on its way.
+    MailId
+    /// An entry of the audit log.
+    AuditId
 }
 
 /// A span's id within one attempt: 8 bytes, on the wire 16 hexadecimal digits

@@ -7,7 +7,9 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+pub mod audit;
 pub mod client;
+pub mod factors;
 pub mod ids;
 pub mod json;
 pub mod names;
@@ -18,6 +20,7 @@ pub mod problem;
 pub mod runners;
 pub mod runs;
 pub mod search;
+pub mod sign_in;
 pub mod trace;
 
 /// A moment in time, in UTC. On the wire: RFC 3339 with a `Z`.

@@ -26,6 +26,8 @@ pub struct AppParts {
     pub clock: Clock,
     /// Random bytes and ids.
     pub random: Random,
+    /// Seals what a copy of the database must not tell.
+    pub seal: crate::seal::Seal,
     /// Where the bytes of telemetry are.
     pub objects: Arc<dyn ObjectStore>,
     /// What is known about people while the server runs.

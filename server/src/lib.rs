@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod app;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -16,12 +17,14 @@ pub mod forge;
 pub mod identity;
 pub mod local;
 pub mod metrics;
+pub mod once;
 pub mod orgs;
 pub mod projects;
 pub mod refusal;
 pub mod runner;
 pub mod runners;
 pub mod runs;
+pub mod seal;
 pub mod serve;
 mod sync;
 pub mod telemetry;

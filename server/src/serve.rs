@@ -19,8 +19,9 @@ use crate::{
     },
     identity::{self, Identity},
     metrics::Metrics,
-    runners,
+    once, runners,
     runs::{self, LocalControlPlane},
+    seal::Seal,
     web,
 };
 
@@ -121,9 +122,11 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let instance =
         runs::instance_id(&config.server.state_dir, &random).context("cannot write the server's name")?;
     let identity = Identity::new(&config, &clock);
+    let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,
         identity,
+        seal,
         db,
         clock,
         random,
@@ -163,6 +166,9 @@ async fn keep_house(app: App) {
         }
         if let Err(error) = identity::delete_expired_sessions_once(&app).await {
             tracing::warn!(%error, "expired sessions could not be deleted; trying again later");
+        }
+        if let Err(error) = once::delete_expired_once(&app).await {
+            tracing::warn!(%error, "expired links and ceremonies could not be deleted; trying again later");
         }
         if let Err(error) = web::delete_old_answers_once(&app).await {
             tracing::warn!(%error, "old answers could not be deleted; trying again later");

@@ -92,6 +92,10 @@ config! {
         metrics_listen: Option<SocketAddr> = "127.0.0.1:9464",
         /// Where everything is kept that the server must not lose.
         state_dir: PathBuf = "/var/lib/devenv-cloud",
+        /// The file with the keys that seal secrets in the database, made at the first start.
+        /// Servers that share a database share its keys. Empty: `secret.key` in the state
+        /// directory.
+        key_file: PathBuf = "",
         /// The header in which a reverse proxy gives the visitor's address, e.g.
         /// X-Forwarded-For; empty when there is no proxy, since anybody can send it.
         client_ip_header: String = "",
@@ -215,6 +219,9 @@ impl Config {
         }
         if self.executor.image_dir.as_os_str().is_empty() {
             self.executor.image_dir = state.join("images");
+        }
+        if self.server.key_file.as_os_str().is_empty() {
+            self.server.key_file = state.join("secret.key");
         }
         if self.runner.state_dir.as_os_str().is_empty() {
             self.runner.state_dir = state.join("runner");

@@ -1,6 +1,6 @@
 //! Columns on their way out of a row.
 
-use devenv_cloud_api::{Timestamp, accounts, ids, names::Slug, permissions, runs};
+use devenv_cloud_api::{Timestamp, accounts, audit, factors, ids, names::Slug, permissions, runs};
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
@@ -95,6 +95,11 @@ by_way_of! {
     ids::RunnerTokenId: Uuid, |x| Sure::Ok(ids::RunnerTokenId(x));
     ids::TokenId: Uuid, |x| Sure::Ok(ids::TokenId(x));
     ids::SessionId: Uuid, |x| Sure::Ok(ids::SessionId(x));
+    ids::PasskeyId: Uuid, |x| Sure::Ok(ids::PasskeyId(x));
+    ids::LinkId: Uuid, |x| Sure::Ok(ids::LinkId(x));
+    ids::InvitationId: Uuid, |x| Sure::Ok(ids::InvitationId(x));
+    ids::MailId: Uuid, |x| Sure::Ok(ids::MailId(x));
+    ids::AuditId: Uuid, |x| Sure::Ok(ids::AuditId(x));
     Slug: String, |x| x.parse::<Slug>();
     permissions::Role: String, |x| x.parse::<permissions::Role>();
     runs::State: String, |x| x.parse::<runs::State>();
@@ -103,6 +108,10 @@ by_way_of! {
     runs::Step: String, |x| x.parse::<runs::Step>();
     runs::MachineStart: String, |x| x.parse::<runs::MachineStart>();
     accounts::Assurance: String, |x| x.parse::<accounts::Assurance>();
+    accounts::AuthMethod: String, |x| x.parse::<accounts::AuthMethod>();
+    audit::AuditAction: String, |x| x.parse::<audit::AuditAction>();
+    audit::AuditOutcome: String, |x| x.parse::<audit::AuditOutcome>();
+    factors::SecondFactor: String, |x| x.parse::<factors::SecondFactor>();
     u64: i64, |x| u64::try_from(x);
     u32: i64, |x| u32::try_from(x);
     i32: i64, |x| i32::try_from(x);

@@ -48,6 +48,11 @@ into_value! {
     ids::RunnerTokenId => |x| Id(x.0);
     ids::TokenId => |x| Id(x.0);
     ids::SessionId => |x| Id(x.0);
+    ids::PasskeyId => |x| Id(x.0);
+    ids::LinkId => |x| Id(x.0);
+    ids::InvitationId => |x| Id(x.0);
+    ids::MailId => |x| Id(x.0);
+    ids::AuditId => |x| Id(x.0);
     Timestamp => |x| Time(x);
     String => |x| Text(x);
     &str => |x| Text(x.to_owned());

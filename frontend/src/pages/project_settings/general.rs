@@ -1,9 +1,9 @@
 //! Description, default branch, and what a machine gets.
 
-use devenv_cloud_api::orgs::{Project, ProjectSettings, UpdateProject};
+use devenv_cloud_api::orgs::{Project, ProjectSettings};
 use leptos::prelude::*;
 
-use super::api_path;
+use super::save;
 use crate::{
     components::{
         code::Code,
@@ -17,7 +17,7 @@ use crate::{
 #[component]
 pub fn General(project: Project) -> impl IntoView {
     let api = use_api();
-    let settings = project.settings.clone();
+    let settings = &project.settings;
     let description = RwSignal::new(project.description.clone());
     let branch = RwSignal::new(settings.default_branch.clone());
     let [timeout, memory, cpus, disk] =
@@ -25,7 +25,7 @@ pub fn General(project: Project) -> impl IntoView {
             .map(|n| RwSignal::new(n.to_string()));
     let label = RwSignal::new(settings.runner_label.clone());
     let submit = Submit::new();
-    let path = api_path(&project);
+    let saved = project.clone();
     let send = move || {
         let number = |field: &'static str, value: RwSignal<String>| {
             value
@@ -42,22 +42,21 @@ pub fn General(project: Project) -> impl IntoView {
         ) else {
             return;
         };
-        let body = UpdateProject {
-            description: Some(description.get_untracked().trim().to_owned()),
-            settings: Some(ProjectSettings {
-                default_branch: branch.get_untracked().trim().to_owned(),
+        let default_branch = branch.get_untracked().trim().to_owned();
+        let runner_label = label.get_untracked().trim().to_owned();
+        let change = move |settings: &mut ProjectSettings| {
+            *settings = ProjectSettings {
+                default_branch,
                 timeout_minutes,
                 memory_mib,
                 cpus,
                 disk_mib,
-                runner_label: label.get_untracked().trim().to_owned(),
+                runner_label,
                 ..settings.clone()
-            }),
+            };
         };
-        let (api, path) = (api.clone(), path.clone());
-        submit.send(async move { api.patch::<_, Project>(&path, &body).await }, move |_| {
-            submit.say("Saved. New runs use it.");
-        });
+        let description = description.get_untracked().trim().to_owned();
+        save(&api, &saved, submit, "Saved. New runs use it.", Some(description), Box::new(change));
     };
     view! {
         <section>

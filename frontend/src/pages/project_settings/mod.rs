@@ -6,19 +6,26 @@ pub mod network;
 pub mod tokens;
 pub mod triggers;
 
-use devenv_cloud_api::{accounts::Token, orgs::Project, page::Page, permissions::Action};
+use devenv_cloud_api::{
+    accounts::Token,
+    orgs::{Project, ProjectSettings, UpdateProject},
+    page::Page,
+    permissions::Action,
+};
 use leptos::prelude::*;
 
 use super::{param, project::tabs};
 use crate::{
     asked::ask,
     components::{
+        form::Submit,
         load::{Load, ProblemPage},
         page_head::PageHead,
         tabs::{Tab, Tabs},
     },
     context::use_api,
     failure::Failure,
+    transport::Api,
 };
 
 /// The settings.
@@ -82,6 +89,29 @@ pub fn Settings() -> impl IntoView {
             }
         />
     }
+}
+
+/// What one section changes of the settings.
+type Change = Box<dyn FnOnce(&mut ProjectSettings)>;
+
+/// Saves what one section changes, on top of what the settings are by then: since
+/// the page was loaded, somebody may have saved another section.
+fn save(
+    api: &Api,
+    project: &Project,
+    submit: Submit,
+    said: &'static str,
+    description: Option<String>,
+    change: Change,
+) {
+    let (api, path) = (api.clone(), api_path(project));
+    let saved = async move {
+        let mut settings = api.get::<Project>(&path).await?.settings;
+        change(&mut settings);
+        let body = UpdateProject { description, settings: Some(settings) };
+        api.patch::<_, Project>(&path, &body).await
+    };
+    submit.send(saved, move |_| submit.say(said));
 }
 
 /// The project's path below the API's prefix.

@@ -1,9 +1,9 @@
 //! What jobs may reach.
 
-use devenv_cloud_api::orgs::{NetworkPolicy, Project, ProjectSettings, UpdateProject};
+use devenv_cloud_api::orgs::{NetworkPolicy, Project, ProjectSettings};
 use leptos::prelude::*;
 
-use super::api_path;
+use super::save;
 use crate::{
     components::form::{ApiForm, Choice, Lines, Submit, entries},
     context::use_api,
@@ -13,24 +13,18 @@ use crate::{
 #[component]
 pub fn Network(project: Project) -> impl IntoView {
     let api = use_api();
-    let settings = project.settings.clone();
+    let settings = &project.settings;
     let policy = RwSignal::new(settings.network.to_string());
     let hosts = RwSignal::new(settings.network_hosts.join("\n"));
     let submit = Submit::new();
-    let path = api_path(&project);
     let send = move || {
-        let body = UpdateProject {
-            description: None,
-            settings: Some(ProjectSettings {
-                network: policy.with_untracked(|word| word.parse().unwrap_or(NetworkPolicy::Off)),
-                network_hosts: entries(&hosts.get_untracked()),
-                ..settings.clone()
-            }),
+        let network = policy.with_untracked(|word| word.parse().unwrap_or(NetworkPolicy::Off));
+        let network_hosts = entries(&hosts.get_untracked());
+        let change = move |settings: &mut ProjectSettings| {
+            settings.network = network;
+            settings.network_hosts = network_hosts;
         };
-        let (api, path) = (api.clone(), path.clone());
-        submit.send(async move { api.patch::<_, Project>(&path, &body).await }, move |_| {
-            submit.say("Saved. New jobs follow it.");
-        });
+        save(&api, &project, submit, "Saved. New jobs follow it.", None, Box::new(change));
     };
     view! {
         <section>

@@ -1,9 +1,9 @@
 //! Which pushes make a run, and which refs are protected.
 
-use devenv_cloud_api::orgs::{Project, ProjectSettings, UpdateProject};
+use devenv_cloud_api::orgs::{Project, ProjectSettings};
 use leptos::prelude::*;
 
-use super::api_path;
+use super::save;
 use crate::{
     components::form::{ApiForm, Check, Lines, Submit, entries},
     context::use_api,
@@ -13,28 +13,23 @@ use crate::{
 #[component]
 pub fn Triggers(project: Project) -> impl IntoView {
     let api = use_api();
-    let settings = project.settings.clone();
+    let settings = &project.settings;
     let branches = RwSignal::new(settings.trigger_branches.join("\n"));
     let tags = RwSignal::new(settings.trigger_tags.join("\n"));
     let protected = RwSignal::new(settings.protected_refs.join("\n"));
     let supersede = RwSignal::new(settings.cancel_superseded);
     let submit = Submit::new();
-    let path = api_path(&project);
     let send = move || {
-        let body = UpdateProject {
-            description: None,
-            settings: Some(ProjectSettings {
-                trigger_branches: entries(&branches.get_untracked()),
-                trigger_tags: entries(&tags.get_untracked()),
-                protected_refs: entries(&protected.get_untracked()),
-                cancel_superseded: supersede.get_untracked(),
-                ..settings.clone()
-            }),
+        let (branches, tags) = (entries(&branches.get_untracked()), entries(&tags.get_untracked()));
+        let protected = entries(&protected.get_untracked());
+        let supersede = supersede.get_untracked();
+        let change = move |settings: &mut ProjectSettings| {
+            settings.trigger_branches = branches;
+            settings.trigger_tags = tags;
+            settings.protected_refs = protected;
+            settings.cancel_superseded = supersede;
         };
-        let (api, path) = (api.clone(), path.clone());
-        submit.send(async move { api.patch::<_, Project>(&path, &body).await }, move |_| {
-            submit.say("Saved. The next push follows it.");
-        });
+        save(&api, &project, submit, "Saved. The next push follows it.", None, Box::new(change));
     };
     view! {
         <section>

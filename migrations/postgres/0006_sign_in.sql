@@ -1,0 +1,184 @@
+-- Sign-in: passkeys, one-time codes, recovery codes, other providers, policy,
+-- the audit log, mail, and the tokens that we sign.
+
+-- What holds for the whole instance. One row.
+CREATE TABLE instance (
+    id              BIGINT PRIMARY KEY CHECK (id = 1),
+    second_factor   TEXT NOT NULL,
+    grace_days      BIGINT NOT NULL,
+    -- Since when the policy is what it is; the days of grace begin here.
+    second_factor_since TIMESTAMPTZ NOT NULL
+);
+INSERT INTO instance (id, second_factor, grace_days, second_factor_since) VALUES (1, 'optional', 0, '1970-01-01T00:00:00Z');
+
+ALTER TABLE orgs ADD COLUMN second_factor TEXT NOT NULL DEFAULT 'optional';
+ALTER TABLE orgs ADD COLUMN grace_days BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE orgs ADD COLUMN second_factor_since TIMESTAMPTZ NOT NULL DEFAULT '1970-01-01T00:00:00Z';
+
+ALTER TABLE users ADD COLUMN email_verified_at TIMESTAMPTZ;
+-- What authenticators know the person by: random, and says nothing.
+ALTER TABLE users ADD COLUMN passkey_handle BYTEA;
+CREATE UNIQUE INDEX users_by_passkey_handle ON users (passkey_handle);
+
+-- When they proved it with something stronger than a password, and by which
+-- provider's session they came, so that the provider can end it.
+ALTER TABLE sessions ADD COLUMN keep BOOLEAN NOT NULL DEFAULT TRUE;
+ALTER TABLE sessions ADD COLUMN provider TEXT;
+ALTER TABLE sessions ADD COLUMN provider_subject TEXT;
+ALTER TABLE sessions ADD COLUMN provider_session TEXT;
+CREATE INDEX sessions_by_provider ON sessions (provider, provider_subject);
+
+CREATE TABLE passkeys (
+    id              UUID PRIMARY KEY,
+    user_id         UUID NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    credential_id   BYTEA NOT NULL UNIQUE,
+    name            TEXT NOT NULL,
+    -- The public key and its counter, as JSON.
+    credential      TEXT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    last_used_at    TIMESTAMPTZ
+);
+CREATE INDEX passkeys_by_user ON passkeys (user_id);
+
+-- The secret of somebody's app for one-time codes. Counts once it is confirmed.
+CREATE TABLE one_time_codes (
+    user_id         UUID PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    secret          BYTEA NOT NULL,
+    -- The step of the last code that was used: none at or before it counts again.
+    last_step       BIGINT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    confirmed_at    TIMESTAMPTZ
+);
+
+CREATE TABLE recovery_codes (
+    user_id         UUID NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    code_hash       BYTEA NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    used_at         TIMESTAMPTZ,
+    PRIMARY KEY (user_id, code_hash)
+);
+
+-- What is good for one use within a short time: ceremonies, links, states.
+CREATE TABLE once (
+    key_hash        BYTEA PRIMARY KEY,
+    kind            TEXT NOT NULL,
+    user_id         UUID REFERENCES users (id) ON DELETE CASCADE,
+    -- Sealed.
+    state           BYTEA NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    expires_at      TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX once_by_end ON once (expires_at);
+CREATE INDEX once_by_user ON once (user_id, kind);
+
+-- Accounts elsewhere with which somebody signs in here.
+CREATE TABLE linked_accounts (
+    id              UUID PRIMARY KEY,
+    user_id         UUID NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    provider        TEXT NOT NULL,
+    subject         TEXT NOT NULL,
+    -- What the account is called there, for people. Identifies nobody.
+    label           TEXT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    last_used_at    TIMESTAMPTZ,
+    UNIQUE (provider, subject)
+);
+CREATE INDEX linked_accounts_by_user ON linked_accounts (user_id);
+
+-- Who may make an account here.
+CREATE TABLE invitations (
+    id              UUID PRIMARY KEY,
+    token_hash      BYTEA NOT NULL UNIQUE,
+    email           TEXT NOT NULL,
+    email_key       TEXT NOT NULL,
+    org_id          UUID REFERENCES orgs (id) ON DELETE CASCADE,
+    role            TEXT,
+    invited_by      UUID REFERENCES users (id) ON DELETE SET NULL,
+    inviter         TEXT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    expires_at      TIMESTAMPTZ NOT NULL,
+    accepted_at     TIMESTAMPTZ,
+    revoked_at      TIMESTAMPTZ
+);
+CREATE INDEX invitations_by_org ON invitations (org_id);
+
+-- Mail on its way. The text is sealed, because it may hold a link that is good
+-- for something, and forgotten once the mail is sent.
+CREATE TABLE mails (
+    id              UUID PRIMARY KEY,
+    recipient       TEXT NOT NULL,
+    subject         TEXT NOT NULL,
+    content         BYTEA,
+    created_at      TIMESTAMPTZ NOT NULL,
+    due_at          TIMESTAMPTZ NOT NULL,
+    attempts        BIGINT NOT NULL,
+    sent_at         TIMESTAMPTZ,
+    gave_up_at      TIMESTAMPTZ,
+    problem         TEXT
+);
+CREATE INDEX mails_by_due ON mails (due_at);
+
+-- What happened around identity and permission. Rows are written and read,
+-- never changed. No foreign keys: what happened stays, also when those to whom
+-- it happened are gone.
+CREATE TABLE audit (
+    id              UUID PRIMARY KEY,
+    at              TIMESTAMPTZ NOT NULL,
+    action          TEXT NOT NULL,
+    outcome         TEXT NOT NULL,
+    actor_id        UUID,
+    actor           TEXT NOT NULL,
+    subject_id      UUID,
+    subject         TEXT NOT NULL,
+    org_id          UUID,
+    method          TEXT,
+    target          TEXT NOT NULL,
+    ip              TEXT NOT NULL,
+    user_agent      TEXT NOT NULL
+);
+CREATE INDEX audit_by_subject ON audit (subject_id, id);
+CREATE INDEX audit_by_actor ON audit (actor_id, id);
+CREATE INDEX audit_by_org ON audit (org_id, id);
+CREATE FUNCTION refuse_change_of_audit() RETURNS TRIGGER LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$;
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit();
+
+-- The keys with which we sign. A key is published before it signs, and stays
+-- published until all that it signed has expired.
+CREATE TABLE signing_keys (
+    id              UUID PRIMARY KEY,
+    key_id          TEXT NOT NULL UNIQUE,
+    -- The private key, sealed.
+    secret          BYTEA NOT NULL,
+    -- The public key as a JWK.
+    public          TEXT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    signs_from      TIMESTAMPTZ NOT NULL,
+    signs_until     TIMESTAMPTZ NOT NULL,
+    published_until TIMESTAMPTZ NOT NULL
+);
+
+-- Logins of command lines that wait for a person to approve them (RFC 8628).
+CREATE TABLE device_logins (
+    id              UUID PRIMARY KEY,
+    device_hash     BYTEA NOT NULL UNIQUE,
+    user_code_hash  BYTEA NOT NULL UNIQUE,
+    client_id       TEXT NOT NULL,
+    scope           TEXT NOT NULL,
+    ip              TEXT NOT NULL,
+    user_agent      TEXT NOT NULL,
+    created_at      TIMESTAMPTZ NOT NULL,
+    expires_at      TIMESTAMPTZ NOT NULL,
+    -- When it was asked last, and how long the client must wait in between.
+    polled_at       TIMESTAMPTZ,
+    interval_s      BIGINT NOT NULL,
+    decided_at      TIMESTAMPTZ,
+    -- The person, if approved.
+    user_id         UUID REFERENCES users (id) ON DELETE CASCADE,
+    approved        BOOLEAN,
+    -- How the person had signed in, for the token that says so.
+    methods         TEXT,
+    authenticated_at TIMESTAMPTZ
+);
+CREATE INDEX device_logins_by_end ON device_logins (expires_at);
