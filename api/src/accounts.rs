@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    factors::Standing,
     ids::{SessionId, TokenId, UserId},
     names::Slug,
     permissions::{Role, Scope, words},
@@ -65,6 +66,11 @@ pub struct Viewer {
     pub assurance: Assurance,
     /// When they proved it.
     pub authenticated_at: DateTime<Utc>,
+    /// Where they stand with what this instance asks of everybody's sign-in.
+    pub standing: Standing,
+    /// Until when they have time, where that is `grace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
     /// Their organisations, for the switcher.
     pub orgs: Vec<Membership>,
 }
@@ -197,6 +203,15 @@ pub struct Session {
     pub user_agent: String,
     /// The address that it signed in from.
     pub ip: String,
+    /// How they proved who they are there.
+    pub methods: Vec<AuthMethod>,
+    /// How sure that makes us.
+    pub assurance: Assurance,
+    /// When they proved it last.
+    pub authenticated_at: DateTime<Utc>,
+    /// The provider by which they came, by its name in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// When it signed in.
     pub created_at: DateTime<Utc>,
     /// When it was last used, to the minute.

@@ -25,6 +25,8 @@ pub struct Org {
     /// The role of the one who asks; absent for an instance administrator who is no member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Where the one who asks stands with what the organisation asks of everybody's sign-in.
+    pub standing: crate::factors::Standing,
     /// What the one who asks may do here, so that pages need not guess.
     pub allowed: Vec<Action>,
 }

@@ -10,6 +10,7 @@
 //! the reason ([`Decision::Deny`], 403).
 
 use devenv_cloud_api::{
+    factors::Standing,
     ids::{OrgId, ProjectId, RunnerId, UserId},
     permissions::{Action, Role, Scope},
 };
@@ -27,6 +28,8 @@ pub enum Resource {
         id: OrgId,
         /// The principal's role in it.
         role: Option<Role>,
+        /// Where the principal stands with what it asks of sign-in.
+        standing: Standing,
     },
     /// A project.
     Project {
@@ -34,6 +37,8 @@ pub enum Resource {
         id: ProjectId,
         /// The principal's role in its organisation.
         role: Option<Role>,
+        /// Where the principal stands with what its organisation asks of sign-in.
+        standing: Standing,
     },
     /// Somebody's account, with its sessions and tokens.
     Account {
@@ -57,8 +62,20 @@ pub enum Decision {
     SignIn,
     /// No, and why. Only for those who may know that the resource exists.
     Deny(&'static str),
+    /// Not before setting up what is asked of everybody's sign-in.
+    Enrol,
+    /// Not before proving who one is with what one has set up.
+    Prove,
     /// No, and whether it exists is none of their business.
     Hide,
+}
+
+impl Decision {
+    /// Whether the principal may know that the resource is there.
+    #[must_use]
+    pub const fn shows(&self) -> bool {
+        !matches!(self, Self::Hide | Self::SignIn)
+    }
 }
 
 /// The lowest role that may do this in an organisation; `None` for actions
@@ -127,6 +144,13 @@ const fn fits(action: Action, resource: &Resource) -> bool {
     }
 }
 
+/// Whether a person who does this must have proved just now who they are: a
+/// browser that somebody else sits at must not be enough for it.
+#[must_use]
+pub const fn takes_fresh_proof(action: Action) -> bool {
+    matches!(action, Action::ManageMembers | Action::DeleteOrg | Action::DeleteProject)
+}
+
 /// What a token may be used for at most; `None` for one who is there in person.
 fn highest_scope(principal: &Principal) -> Option<Scope> {
     match principal {
@@ -142,6 +166,15 @@ fn effective_role(principal: &Principal, role: Option<Role>) -> Option<Role> {
     let knowingly = highest_scope(principal).is_none_or(|scope| scope == Scope::Admin);
     let administrates = principal.user().is_some_and(|user| user.instance_admin);
     if administrates && knowingly { Some(Role::Owner) } else { role }
+}
+
+/// What a policy of sign-in says to somebody who stands so with it.
+const fn held_back(standing: Standing) -> Option<Decision> {
+    match standing {
+        Standing::Fine | Standing::Grace => None,
+        Standing::MustEnrol => Some(Decision::Enrol),
+        Standing::MustProve => Some(Decision::Prove),
+    }
 }
 
 /// Decides.
@@ -178,7 +211,7 @@ pub fn allowed(principal: &Principal, action: Action, resource: &Resource) -> De
         Resource::Runner { .. } => {
             return Decision::Deny("only a runner may do this, with the credential that it registered for");
         }
-        Resource::Org { role, .. } | Resource::Project { role, .. } => {
+        Resource::Org { role, standing, .. } | Resource::Project { role, standing, .. } => {
             let Some(role) = effective_role(principal, role) else { return Decision::Hide };
             match lowest_role(action) {
                 Some(lowest) if role >= lowest => {}
@@ -188,7 +221,16 @@ pub fn allowed(principal: &Principal, action: Action, resource: &Resource) -> De
                 }
                 _ => return Decision::Deny("a viewer of the organisation may not do this; ask an admin"),
             }
+            if let Some(decision) = held_back(standing) {
+                return decision;
+            }
         }
+    }
+    // Whoever has to set something up can still do that, and nothing else.
+    if action != Action::ManageOwnAccount
+        && let Some(decision) = held_back(principal.standing())
+    {
+        return decision;
     }
     // Then: whether it is the right kind of principal for this.
     match (scope, lowest_scope(action)) {
@@ -209,6 +251,8 @@ pub fn require(principal: &Principal, action: Action, resource: &Resource) -> Re
         Decision::Allow => Ok(()),
         Decision::SignIn => Err(Refusal::Unauthenticated),
         Decision::Deny(reason) => Err(Refusal::Forbidden(reason.to_owned())),
+        Decision::Enrol => Err(Refusal::MustEnrol),
+        Decision::Prove => Err(Refusal::StepUp),
         Decision::Hide => Err(Refusal::NotFound),
     }
 }

@@ -31,7 +31,7 @@ pub struct AppParts {
     /// Where the bytes of telemetry are.
     pub objects: Arc<dyn ObjectStore>,
     /// What is known about people while the server runs.
-    pub identity: crate::identity::Identity,
+    pub identity: crate::identity::Guards,
     /// This server's name among those that share the database; the same after a restart.
     pub instance: String,
     /// What the git remote remembers.

@@ -17,6 +17,20 @@ pub enum Refusal {
     /// E-mail address and password do not belong together.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
+    /// The first proof is right, and this account asks for a second one.
+    #[error("the password is right; this account also asks for a passkey or a one-time code")]
+    SecondFactor,
+    /// It takes a recent proof of who one is, as strong as one can give.
+    #[error(
+        "confirm that it is you: this takes a proof from the last ten minutes, as strong as you can give"
+    )]
+    StepUp,
+    /// A second factor must be set up first.
+    #[error("a second factor is required here; set one up under Account, Security, before you go on")]
+    MustEnrol,
+    /// A proof that was refused, with words for the person.
+    #[error("{0}")]
+    Unproven(String),
     /// The token of the set-up link is none, or used up.
     #[error(
         "this set-up link is not valid (any more); restart the server, and it prints a new one if nobody has an \

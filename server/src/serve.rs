@@ -17,7 +17,7 @@ use crate::{
         Egress, Executor, ExecutorSettings,
         machine::{MachineSettings, QemuMachines},
     },
-    identity::{self, Identity},
+    identity::{self, Guards},
     metrics::Metrics,
     once, runners,
     runs::{self, LocalControlPlane},
@@ -121,7 +121,7 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let objects = LocalFileSystem::new_with_prefix(objects)?.with_automatic_cleanup(false).with_fsync(true);
     let instance =
         runs::instance_id(&config.server.state_dir, &random).context("cannot write the server's name")?;
-    let identity = Identity::new(&config, &clock);
+    let identity = Guards::new(&config, &clock);
     let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,

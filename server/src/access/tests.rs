@@ -9,7 +9,7 @@ use devenv_cloud_api::{
 use uuid::Uuid;
 
 use super::*;
-use crate::identity::{RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
+use crate::identity::{Held, RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
 
 fn user(instance_admin: bool) -> User {
     User {
@@ -28,6 +28,9 @@ fn session(instance_admin: bool) -> Principal {
         methods: vec![AuthMethod::Password],
         assurance: Assurance::Single,
         authenticated_at: Timestamp::UNIX_EPOCH,
+        held: Held::default(),
+        standing: Standing::Fine,
+        due_at: None,
         org: None,
     })
 }
@@ -39,6 +42,8 @@ fn token(scopes: &[Scope], project: Option<ProjectId>, instance_admin: bool) -> 
         scopes: scopes.to_vec(),
         project,
         created_at: Timestamp::UNIX_EPOCH,
+        held: Held::default(),
+        standing: Standing::Fine,
     })
 }
 
@@ -65,14 +70,16 @@ const TABLE: &[(Action, &str, &str)] = &[
 ];
 
 fn resource(action: Action, role: Option<Role>) -> Resource {
-    let org = Resource::Org { id: OrgId(Uuid::from_u128(3)), role };
-    if fits(action, &org) { org } else { Resource::Project { id: PROJECT, role } }
+    let org = Resource::Org { id: OrgId(Uuid::from_u128(3)), role, standing: Standing::Fine };
+    if fits(action, &org) { org } else { Resource::Project { id: PROJECT, role, standing: Standing::Fine } }
 }
 
 fn yes(decision: Decision) -> &'static str {
     match decision {
         Decision::Allow => "yes",
         Decision::Deny(_) => "no",
+        Decision::Enrol => "enrol",
+        Decision::Prove => "prove",
         Decision::Hide => "hidden",
         Decision::SignIn => "sign in",
     }
@@ -144,14 +151,18 @@ fn a_token_limited_to_a_project_sees_nothing_else() {
         for action in Action::ALL {
             for resource in [
                 Resource::Instance,
-                Resource::Org { id: OrgId(Uuid::from_u128(3)), role: Some(Role::Owner) },
-                Resource::Project { id: OTHER_PROJECT, role: Some(Role::Owner) },
+                Resource::Org {
+                    id: OrgId(Uuid::from_u128(3)),
+                    role: Some(Role::Owner),
+                    standing: Standing::Fine,
+                },
+                Resource::Project { id: OTHER_PROJECT, role: Some(Role::Owner), standing: Standing::Fine },
                 Resource::Account { user: user(false).id },
             ] {
                 assert_eq!(allowed(&limited, *action, &resource), Decision::Hide, "{action} {resource:?}");
             }
         }
-        let own = Resource::Project { id: PROJECT, role: Some(Role::Member) };
+        let own = Resource::Project { id: PROJECT, role: Some(Role::Member), standing: Standing::Fine };
         assert_eq!(allowed(&limited, Action::PushSource, &own), Decision::Allow);
     }
 }
@@ -189,8 +200,8 @@ fn an_action_on_the_wrong_kind_of_thing_is_never_allowed() {
     let owner = Some(Role::Owner);
     let all = [
         Resource::Instance,
-        Resource::Org { id: OrgId(Uuid::from_u128(3)), role: owner },
-        Resource::Project { id: PROJECT, role: owner },
+        Resource::Org { id: OrgId(Uuid::from_u128(3)), role: owner, standing: Standing::Fine },
+        Resource::Project { id: PROJECT, role: owner, standing: Standing::Fine },
         Resource::Account { user: user(false).id },
     ];
     for action in Action::ALL {
@@ -210,8 +221,8 @@ fn a_runner_executes_jobs_as_itself_and_does_nothing_else() {
     });
     let all = [
         Resource::Instance,
-        Resource::Org { id: OrgId(Uuid::from_u128(3)), role: Some(Role::Owner) },
-        Resource::Project { id: PROJECT, role: Some(Role::Owner) },
+        Resource::Org { id: OrgId(Uuid::from_u128(3)), role: Some(Role::Owner), standing: Standing::Fine },
+        Resource::Project { id: PROJECT, role: Some(Role::Owner), standing: Standing::Fine },
         Resource::Account { user: user(false).id },
         Resource::Runner { id: RunnerId(Uuid::from_u128(10)) },
     ];
@@ -228,4 +239,37 @@ fn a_runner_executes_jobs_as_itself_and_does_nothing_else() {
         assert_eq!(yes(allowed(&person, Action::ExecuteJobs, &itself)), "no");
     }
     assert_eq!(allowed(&Principal::Anonymous, Action::ExecuteJobs, &itself), Decision::SignIn);
+}
+
+#[test]
+fn who_must_enrol_or_prove_can_do_that_and_nothing_else() {
+    let fine = |action| resource(action, Some(Role::Owner));
+    for (standing, answer) in [
+        (Standing::Fine, "yes"),
+        (Standing::Grace, "yes"),
+        (Standing::MustEnrol, "enrol"),
+        (Standing::MustProve, "prove"),
+    ] {
+        // By the instance's policy: everywhere, but at their own account.
+        let mut person = session(true);
+        let mut program = token(&[Scope::Admin], None, false);
+        if let Principal::Session(session) = &mut person {
+            session.standing = standing;
+        }
+        if let Principal::Token(token) = &mut program {
+            token.standing = standing;
+        }
+        for (action, ..) in TABLE {
+            assert_eq!(yes(allowed(&person, *action, &fine(*action))), answer, "{action}");
+            assert_eq!(yes(allowed(&program, *action, &fine(*action))), answer, "{action}");
+        }
+        assert_eq!(yes(allowed(&person, Action::AdministrateInstance, &Resource::Instance)), answer);
+        let account = Resource::Account { user: UserId(Uuid::from_u128(1)) };
+        assert_eq!(yes(allowed(&person, Action::ManageOwnAccount, &account)), "yes");
+        // By an organisation's: there, and only for those who may know of it.
+        let org = |role| Resource::Org { id: OrgId(Uuid::from_u128(3)), role, standing };
+        assert_eq!(yes(allowed(&session(false), Action::ReadOrg, &org(Some(Role::Viewer)))), answer);
+        assert_eq!(yes(allowed(&session(false), Action::ReadOrg, &org(None))), "hidden");
+        assert_eq!(yes(allowed(&session(false), Action::CreateOrg, &Resource::Instance)), "yes");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use super::{ConfigError, Count, Destinations, Givens, Key, Secret, Text};
+use super::{ConfigError, Count, Destinations, Givens, Keep, Key, Networks, Secret, Text};
 use crate::executor::Room;
 
 /// How `docs/configuration.md` begins.
@@ -99,6 +99,9 @@ config! {
         /// The header in which a reverse proxy gives the visitor's address, e.g.
         /// X-Forwarded-For; empty when there is no proxy, since anybody can send it.
         client_ip_header: String = "",
+        /// The networks that reverse proxies are in, with commas between them. From anywhere
+        /// else the header is not believed.
+        trusted_proxies: Networks = "127.0.0.0/8, ::1/128",
     }
     /// The database.
     database: Database {
@@ -112,6 +115,11 @@ config! {
         idle_hours: u32 = "168",
         /// Days after which a session ends in any case.
         absolute_days: u32 = "30",
+        /// Whether people stay signed in when they close the browser: `always`, `never`, or
+        /// `choice`, which they make when they sign in.
+        keep: Keep = "always",
+        /// Hours after which a session ends in any case that does not outlive the browser.
+        short_hours: u32 = "24",
     }
     /// What people and jobs may use.
     limits: Limits {

@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use keys::{Config, Database, Executor, Limits, Log, Runner, Server, Sessions};
-pub use text::{Count, Destinations, Secret, Text};
+pub use text::{Count, Destinations, Keep, Networks, Secret, Text};
 
 /// What every environment variable begins with.
 pub const ENV_PREFIX: &str = "DEVENV_CLOUD_";

@@ -1,6 +1,12 @@
 //! How values of the configuration are read from text and shown again.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
 
 use crate::executor::egress::Destination;
 
@@ -80,6 +86,78 @@ impl Text for Count {
             Self::Auto => quoted("auto"),
             Self::Of(count) => count.to_string(),
         }
+    }
+}
+
+/// Whether people stay signed in when they close the browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All do.
+    Always,
+    /// Those who choose to.
+    Choice,
+    /// Nobody does.
+    Never,
+}
+
+impl Keep {
+    /// Whether somebody stays signed in who chose so, or did not.
+    #[must_use]
+    pub const fn kept(self, chosen: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Choice => chosen,
+            Self::Never => false,
+        }
+    }
+}
+
+impl Text for Keep {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "always" => Ok(Self::Always),
+            "choice" => Ok(Self::Choice),
+            "never" => Ok(Self::Never),
+            _ => Err("it is `always`, `choice` or `never`".to_owned()),
+        }
+    }
+    fn show(&self) -> String {
+        quoted(match self {
+            Self::Always => "always",
+            Self::Choice => "choice",
+            Self::Never => "never",
+        })
+    }
+}
+
+/// Networks of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Whether the address is in one of them.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Text for Networks {
+    fn parse(text: &str) -> Result<Self, String> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                let one = || entry.parse::<IpAddr>().map(IpNet::from);
+                entry.parse().or_else(|_| one()).map_err(|_| {
+                    format!("`{entry}` is no network; one looks like 10.0.0.0/8, 2001:db8::/32 or 10.1.2.3")
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+    fn show(&self) -> String {
+        quoted(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -1,6 +1,6 @@
-//! Signing in, and one's own account.
+//! One's own account.
 
-use devenv_cloud_api::accounts::{Assurance, AuthMethod, ChangePassword, SignIn, Viewer};
+use devenv_cloud_api::accounts::{Assurance, AuthMethod, ChangePassword, Viewer};
 use tower_sessions::Session;
 
 use super::{
@@ -45,38 +45,6 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Signs in with a password. Whether there is no such account or the password
-/// is wrong cannot be told apart: not by the answer, and not by the time it takes.
-///
-/// # Errors
-/// When it was tried too often, or address and password do not belong together.
-pub async fn sign_in(
-    app: &AppParts,
-    session: &Session,
-    given: SignIn,
-    origin: &Origin,
-) -> Result<SessionPrincipal, Refusal> {
-    let SignIn { email, password } = given;
-    let email = email.trim();
-    let count = |result: &str| app.metrics.sign_ins.with_label_values(&[result]).inc();
-    // An address that is too long is none of ours, and need not be remembered.
-    let account: String = store::email_key(email).chars().take(254).collect();
-    let taken = app.identity.sign_ins.take(&account, origin.address).inspect_err(|_| count("limited"))?;
-    let found = store::find_credentials(&app.db, email).await?;
-    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
-    let right = app.identity.passwords.verify(password, hash).await?;
-    let Some(user) = user.filter(|_| right) else {
-        count("refused");
-        tracing::info!(address = %origin.address, "sign-in refused");
-        return Err(Refusal::WrongCredentials);
-    };
-    app.identity.sign_ins.give_back(&taken);
-    let principal = session::begin_session(app, session, &user, vec![AuthMethod::Password], origin).await?;
-    count("success");
-    tracing::info!(user = %user.id, address = %origin.address, "signed in");
-    Ok(principal)
-}
-
 /// Changes one's own password. All other sessions end, and this one gets a new secret.
 ///
 /// # Errors
@@ -106,7 +74,7 @@ pub async fn change_password(
     store::delete_other_sessions(&mut tx, *id, asker.session).await?;
     tx.commit().await?;
     tracing::info!(user = %id, "password changed");
-    session::reauthenticated(app, session).await
+    session::reauthenticated(app, session, AuthMethod::Password).await
 }
 
 /// Changes one's own display name.
@@ -133,7 +101,20 @@ pub async fn viewer(app: &AppParts, principal: &Principal) -> Result<Option<View
     // A token that is limited to a project knows of no organisations.
     let limited = matches!(principal, Principal::Token(token) if token.project.is_some());
     let orgs = if limited { Vec::new() } else { store::memberships(&app.db, user.id).await? };
-    Ok(Some(Viewer { user: user.clone().into(), methods, assurance, authenticated_at, orgs }))
+    let due_at = match principal {
+        Principal::Session(session) => session.due_at,
+        _ => None,
+    };
+    let standing = principal.standing();
+    Ok(Some(Viewer {
+        user: user.clone().into(),
+        methods,
+        assurance,
+        authenticated_at,
+        standing,
+        due_at,
+        orgs,
+    }))
 }
 
 #[cfg(test)]

@@ -28,7 +28,47 @@ const PER_ACCOUNT_REFILL: i64 = 60;
 /// How many keys are remembered at most.
 const REMEMBERED: usize = 20_000;
 
-/// The limits.
+/// So many at once for each key, and one more every so often. For what is not
+/// a sign-in with a password: codes, links in mails.
+#[derive(Debug)]
+pub struct Limit<K> {
+    clock: Clock,
+    buckets: Mutex<Buckets<K>>,
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    /// `size` at once, and one more every `refill`.
+    #[must_use]
+    pub fn new(clock: Clock, size: u32, refill: TimeDelta) -> Self {
+        Self { clock, buckets: Mutex::new(Buckets::new(size.max(1), refill)) }
+    }
+
+    /// Counts an attempt, before it is looked at.
+    ///
+    /// # Errors
+    /// When there were too many.
+    pub fn take(&self, key: &K) -> Result<(), Refusal> {
+        lock(&self.buckets).take(key, self.clock.now()).map_err(limited)
+    }
+
+    /// The last attempt was a success, and does not count.
+    pub fn give_back(&self, key: &K) {
+        lock(&self.buckets).give_back(key);
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "has the form that `map_err` wants")]
+fn limited(wait: TimeDelta) -> Refusal {
+    Refusal::RateLimited { retry_after: wait.num_milliseconds().max(1).unsigned_abs().div_ceil(1000) }
+}
+
+/// The network that an address is limited by: an IPv6 customer has 2⁶⁴ of them.
+#[must_use]
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
+    network(address, 32, 64)
+}
+
+/// The limits of signing in with a password.
 #[derive(Debug)]
 pub struct SignInLimits {
     clock: Clock,
@@ -63,7 +103,7 @@ impl SignInLimits {
     /// When there were too many.
     pub fn take(&self, account: &str, address: IpAddr) -> Result<Taken, Refusal> {
         let now = self.clock.now();
-        let address_key = network(address, 32, 64);
+        let address_key = neighbourhood(address);
         let account_key = (account.to_owned(), network(address, 24, 48));
         let wait = lock(&self.addresses).take(&address_key, now).err();
         let wait = wait.or_else(|| {
@@ -73,10 +113,7 @@ impl SignInLimits {
         });
         match wait {
             None => Ok(Taken { address: address_key, account: account_key }),
-            Some(wait) => {
-                let seconds = wait.num_milliseconds().max(1).unsigned_abs().div_ceil(1000);
-                Err(Refusal::RateLimited { retry_after: seconds })
-            }
+            Some(wait) => Err(limited(wait)),
         }
     }
 

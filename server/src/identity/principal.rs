@@ -3,9 +3,12 @@
 use devenv_cloud_api::{
     Timestamp,
     accounts::{Assurance, AuthMethod},
+    factors::Standing,
     ids::{OrgId, ProjectId, RunnerId, SessionId, TokenId, UserId},
     permissions::Scope,
 };
+
+use super::policy::{Held, Strength};
 
 /// A person with an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +43,14 @@ pub struct SessionPrincipal {
     pub methods: Vec<AuthMethod>,
     /// How sure that makes us.
     pub assurance: Assurance,
-    /// When they proved it.
+    /// When they proved it last.
     pub authenticated_at: Timestamp,
+    /// The second factors that they have.
+    pub held: Held,
+    /// Where they stand with what this instance asks for.
+    pub standing: Standing,
+    /// Until when they have time, where that is [`Standing::Grace`].
+    pub due_at: Option<Timestamp>,
     /// The organisation through whose own sign-in they came, if any.
     pub org: Option<OrgId>,
 }
@@ -59,6 +68,10 @@ pub struct TokenPrincipal {
     pub project: Option<ProjectId>,
     /// When the token was created.
     pub created_at: Timestamp,
+    /// The second factors that its owner has.
+    pub held: Held,
+    /// Where its owner stands with what this instance asks for.
+    pub standing: Standing,
 }
 
 /// A machine that executes jobs, with its own credential. It acts for nobody.
@@ -93,6 +106,27 @@ impl Principal {
             Self::Anonymous | Self::Runner(_) => None,
             Self::Session(session) => Some(&session.user),
             Self::Token(token) => Some(&token.user),
+        }
+    }
+
+    /// Where they stand with what this instance asks of everybody's sign-in.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        match self {
+            Self::Anonymous | Self::Runner(_) => Standing::Fine,
+            Self::Session(session) => session.standing,
+            Self::Token(token) => token.standing,
+        }
+    }
+
+    /// The second factors that the person has, and how strong a proof they gave;
+    /// no proof for a token.
+    #[must_use]
+    pub fn proof(&self) -> (Held, Option<Strength>) {
+        match self {
+            Self::Anonymous | Self::Runner(_) => (Held::default(), None),
+            Self::Session(session) => (session.held, Some(Strength::of(&session.methods))),
+            Self::Token(token) => (token.held, None),
         }
     }
 

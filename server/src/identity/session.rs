@@ -14,18 +14,21 @@ use chrono::TimeDelta;
 use devenv_cloud_api::{
     Timestamp,
     accounts::{Assurance, AuthMethod, Session as Listed},
+    factors::Standing,
     ids::{OrgId, SessionId, UserId},
 };
 use serde::{Deserialize, Serialize};
 use tower_sessions::{
-    Session,
+    Expiry, Session,
     session::{Id, Record},
     session_store,
 };
 
 use super::{
+    policy::Strength,
     principal::{Principal, SessionPrincipal, User},
-    secret, store,
+    secret,
+    store::{self, SessionRow},
 };
 use crate::{
     app::AppParts,
@@ -64,6 +67,40 @@ pub struct Auth {
     pub ip: String,
     /// The browser, in its own words.
     pub user_agent: String,
+    /// Whether it outlives the browser.
+    pub keep: bool,
+    /// The provider's own session by which they came, so that the provider can end it.
+    pub provider: Option<ProviderSession>,
+}
+
+/// A session at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderSession {
+    /// The provider, by its name in the configuration.
+    pub provider: String,
+    /// Whose, by the provider's own name for them.
+    pub subject: String,
+    /// The session, by the provider's own name for it, if it said one.
+    pub session: Option<String>,
+}
+
+/// How a session begins.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// How they proved who they are.
+    pub methods: Vec<AuthMethod>,
+    /// Whether they want it to outlive the browser.
+    pub keep: bool,
+    /// The provider's own session by which they came.
+    pub provider: Option<ProviderSession>,
+}
+
+impl Beginning {
+    /// With these proofs, and nothing else.
+    #[must_use]
+    pub const fn with(methods: Vec<AuthMethod>) -> Self {
+        Self { methods, keep: false, provider: None }
+    }
 }
 
 /// Where a sign-in comes from.
@@ -162,28 +199,47 @@ pub async fn begin_session(
     app: &AppParts,
     session: &Session,
     user: &User,
-    methods: Vec<AuthMethod>,
+    beginning: Beginning,
     origin: &Origin,
 ) -> Result<SessionPrincipal, Refusal> {
     let now = app.clock.now();
+    let Beginning { methods, keep, provider } = beginning;
+    let keep = app.config.sessions.keep.kept(keep);
+    let life = if keep {
+        TimeDelta::days(i64::from(app.config.sessions.absolute_days))
+    } else {
+        TimeDelta::hours(i64::from(app.config.sessions.short_hours))
+    };
     let auth = Auth {
         session: SessionId(app.random.id(now)),
         user: user.id,
         org: None,
+        assurance: Strength::of(&methods).assurance(),
         methods,
-        assurance: Assurance::Single,
         authenticated_at: now,
         created_at: now,
-        absolute_until: now + TimeDelta::days(i64::from(app.config.sessions.absolute_days)),
+        absolute_until: now + life,
         ip: origin.address.to_string(),
         user_agent: origin.user_agent.chars().take(256).collect(),
+        keep,
+        provider,
     };
     renew(session, &auth).await?;
-    Ok(principal(user.clone(), auth))
+    // As every other request will see it.
+    match session.id() {
+        Some(id) => match authenticate_session(app, id).await? {
+            Principal::Session(principal) => Ok(principal),
+            _ => Err(Refusal::Unauthenticated),
+        },
+        None => Err(Refusal::Unauthenticated),
+    }
 }
 
 /// Gives the session a new secret; the old one is dead at once.
 async fn renew(session: &Session, auth: &Auth) -> Result<(), Refusal> {
+    if !auth.keep {
+        session.set_expiry(Some(Expiry::OnSessionEnd));
+    }
     session.cycle_id().await.map_err(failed)?;
     session.insert(AUTH, auth).await.map_err(failed)?;
     // Stored here and not on the way out, so that an answer that says
@@ -191,16 +247,34 @@ async fn renew(session: &Session, auth: &Auth) -> Result<(), Refusal> {
     session.save().await.map_err(failed)
 }
 
-/// Notes that the person has just proved who they are once more, with a new secret.
-pub(super) async fn reauthenticated(app: &AppParts, session: &Session) -> Result<(), Refusal> {
+/// Notes that the person has just proved who they are once more, with `method`.
+/// The session gets a new secret.
+pub(super) async fn reauthenticated(
+    app: &AppParts,
+    session: &Session,
+    method: AuthMethod,
+) -> Result<(), Refusal> {
     let auth: Option<Auth> = session.get(AUTH).await.map_err(failed)?;
     let Some(mut auth) = auth else { return Err(Refusal::Unauthenticated) };
-    auth.authenticated_at = app.clock.now();
+    if !auth.methods.contains(&method) {
+        auth.methods.push(method);
+    }
+    let strength = Strength::of(&auth.methods);
+    auth.assurance = strength.assurance();
+    // A password alone does not make a stronger proof of an hour ago recent.
+    if method != AuthMethod::Password || strength == Strength::One {
+        auth.authenticated_at = app.clock.now();
+    }
     renew(session, &auth).await
 }
 
-fn principal(user: User, auth: Auth) -> SessionPrincipal {
+fn principal(row: SessionRow, now: Timestamp) -> SessionPrincipal {
+    let SessionRow { user, auth, held, policy, .. } = row;
+    let standing = policy.standing(held, Some(Strength::of(&auth.methods)), user.created_at, now);
     SessionPrincipal {
+        due_at: (standing == Standing::Grace).then(|| policy.due_at(user.created_at)),
+        held,
+        standing,
         user,
         session: auth.session,
         methods: auth.methods,
@@ -227,9 +301,10 @@ pub async fn authenticate_session(app: &AppParts, id: Id) -> Result<Principal, D
         return Ok(Principal::Anonymous);
     }
     if now - row.last_seen_at >= SEEN_EVERY {
-        store::touch_session(&app.db, row.auth.session, now, now + idle(&app.config.sessions)).await?;
+        let idle_until = (now + idle(&app.config.sessions)).min(row.auth.absolute_until);
+        store::touch_session(&app.db, row.auth.session, now, idle_until).await?;
     }
-    Ok(Principal::Session(principal(row.user, row.auth)))
+    Ok(Principal::Session(principal(row, now)))
 }
 
 /// Somebody's sessions, newest first.
@@ -248,6 +323,10 @@ pub async fn sessions(
         .map(|(auth, last_seen_at)| Listed {
             id: auth.session,
             current: auth.session == asker.session,
+            methods: auth.methods,
+            assurance: auth.assurance,
+            authenticated_at: auth.authenticated_at,
+            provider: auth.provider.map(|provider| provider.provider),
             user_agent: auth.user_agent,
             ip: auth.ip,
             created_at: auth.created_at,

@@ -57,7 +57,7 @@ pub async fn set_up(app: &AppParts, setup: Setup) -> Result<User, Refusal> {
     // The row of the link is locked meanwhile; there is only ever one who waits for it.
     let hash = app.identity.passwords.hash(password, app.random.bytes()).await?;
     let user = User { id: UserId(app.random.id(now)), email, name, instance_admin: true, created_at: now };
-    store::insert_user(&mut tx, &user, &hash).await?;
+    store::insert_user(&mut tx, &user, Some(&hash), None).await?;
     tx.commit().await?;
     tracing::info!(user = user.email, "the instance is set up");
     Ok(user)

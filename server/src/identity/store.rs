@@ -3,12 +3,14 @@
 use devenv_cloud_api::{
     Timestamp,
     accounts::{Membership, Token},
-    ids::{OrgId, ProjectId, SessionId, TokenId, UserId},
+    ids::{LinkId, OrgId, ProjectId, SessionId, TokenId, UserId},
 };
 
 use super::{
+    arrival::External,
+    policy::{Held, Policy},
     principal::{TokenPrincipal, User},
-    session::Auth,
+    session::{Auth, ProviderSession},
 };
 use crate::db::{Db, DbError, Row, Target, Tx, query};
 
@@ -87,18 +89,24 @@ pub(super) async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>,
     query("SELECT password_hash FROM users WHERE id = $1").bind(id).one(db).await?.get("password_hash")
 }
 
-pub(super) async fn insert_user(tx: &mut Tx, user: &User, password_hash: &str) -> Result<(), DbError> {
+pub(super) async fn insert_user(
+    tx: &mut Tx,
+    user: &User,
+    password_hash: Option<&str>,
+    verified_at: Option<Timestamp>,
+) -> Result<(), DbError> {
     query(
-        "INSERT INTO users (id, email, email_key, name, password_hash, instance_admin, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO users (id, email, email_key, name, password_hash, instance_admin, created_at, \
+         email_verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(user.id)
     .bind(&user.email)
     .bind(email_key(&user.email))
     .bind(&user.name)
-    .bind(password_hash)
+    .bind(password_hash.map(str::to_owned))
     .bind(user.instance_admin)
     .bind(user.created_at)
+    .bind(verified_at)
     .execute(tx)
     .await
     .map(|_| ())
@@ -169,6 +177,33 @@ pub(super) struct SessionRow {
     pub(super) user: User,
     pub(super) auth: Auth,
     pub(super) last_seen_at: Timestamp,
+    pub(super) held: Held,
+    pub(super) policy: Policy,
+}
+
+/// The second factors that the user `u` of a statement has, and the instance's policy.
+macro_rules! standing_columns {
+    () => {
+        "EXISTS (SELECT 1 FROM passkeys k WHERE k.user_id = u.id) AS has_passkeys, \
+         EXISTS (SELECT 1 FROM one_time_codes c WHERE c.user_id = u.id AND c.confirmed_at IS NOT NULL) \
+         AS has_codes, i.second_factor, i.grace_days, i.second_factor_since "
+    };
+}
+
+fn held_of(row: &Row) -> Result<Held, DbError> {
+    Ok(Held { passkeys: row.get("has_passkeys")?, codes: row.get("has_codes")? })
+}
+
+/// The policy of an instance or an organisation, from its columns.
+///
+/// # Errors
+/// When a column is missing or makes no sense.
+pub fn policy(row: &Row) -> Result<Policy, DbError> {
+    Ok(Policy {
+        second_factor: row.get("second_factor")?,
+        grace_days: row.get("grace_days")?,
+        since: row.get("second_factor_since")?,
+    })
 }
 
 /// The live session with this key.
@@ -177,20 +212,27 @@ pub(super) async fn find_session(
     key_hash: Vec<u8>,
     now: Timestamp,
 ) -> Result<Option<SessionRow>, DbError> {
-    query(
+    query(concat!(
         "SELECT s.id, s.org_id, s.assurance, s.methods, s.authenticated_at, s.created_at, s.last_seen_at, \
-         s.absolute_until, s.ip, s.user_agent, u.id AS user_id, u.email, u.name AS user_name, \
-         u.instance_admin, u.created_at AS user_created_at \
-         FROM sessions s JOIN users u ON u.id = s.user_id \
+         s.absolute_until, s.ip, s.user_agent, s.keep, s.provider, s.provider_subject, s.provider_session, \
+         u.id AS user_id, u.email, u.name AS user_name, u.instance_admin, u.created_at AS user_created_at, ",
+        standing_columns!(),
+        "FROM sessions s JOIN users u ON u.id = s.user_id CROSS JOIN instance i \
          WHERE s.key_hash = $1 AND s.idle_until > $2 AND s.absolute_until > $2 AND u.disabled_at IS NULL",
-    )
+    ))
     .bind(key_hash)
     .bind(now)
     .optional(db)
     .await?
     .map(|row| {
         let user = user(&row)?;
-        Ok(SessionRow { auth: auth(&row, user.id)?, user, last_seen_at: row.get("last_seen_at")? })
+        Ok(SessionRow {
+            auth: auth(&row, user.id)?,
+            user,
+            last_seen_at: row.get("last_seen_at")?,
+            held: held_of(&row)?,
+            policy: policy(&row)?,
+        })
     })
     .transpose()
 }
@@ -207,6 +249,13 @@ fn auth(row: &Row, user: UserId) -> Result<Auth, DbError> {
         absolute_until: row.get("absolute_until")?,
         ip: row.get("ip")?,
         user_agent: row.get("user_agent")?,
+        keep: row.get("keep")?,
+        provider: match (row.get("provider")?, row.get("provider_subject")?) {
+            (Some(provider), Some(subject)) => {
+                Some(ProviderSession { provider, subject, session: row.get("provider_session")? })
+            }
+            _ => None,
+        },
     })
 }
 
@@ -219,8 +268,9 @@ pub(super) async fn insert_session(
 ) -> Result<(), DbError> {
     query(
         "INSERT INTO sessions (id, key_hash, user_id, org_id, assurance, methods, authenticated_at, \
-         created_at, last_seen_at, idle_until, absolute_until, ip, user_agent) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         created_at, last_seen_at, idle_until, absolute_until, ip, user_agent, keep, provider, \
+         provider_subject, provider_session) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(auth.session)
     .bind(key_hash)
@@ -235,6 +285,10 @@ pub(super) async fn insert_session(
     .bind(auth.absolute_until)
     .bind(&auth.ip)
     .bind(&auth.user_agent)
+    .bind(auth.keep)
+    .bind(auth.provider.as_ref().map(|p| p.provider.clone()))
+    .bind(auth.provider.as_ref().map(|p| p.subject.clone()))
+    .bind(auth.provider.as_ref().and_then(|p| p.session.clone()))
     .execute(db)
     .await
     .map(|_| ())
@@ -289,7 +343,7 @@ pub(super) async fn list_sessions(
 ) -> Result<Vec<(Auth, Timestamp)>, DbError> {
     query(
         "SELECT id, org_id, assurance, methods, authenticated_at, created_at, last_seen_at, absolute_until, \
-         ip, user_agent FROM sessions \
+         ip, user_agent, keep, provider, provider_subject, provider_session FROM sessions \
          WHERE user_id = $1 AND idle_until > $2 AND absolute_until > $2 AND ($3 IS NULL OR id < $3) \
          ORDER BY id DESC LIMIT $4",
     )
@@ -310,19 +364,23 @@ pub(super) async fn find_token(
     secret_hash: Vec<u8>,
     now: Timestamp,
 ) -> Result<Option<(TokenPrincipal, Option<Timestamp>)>, DbError> {
-    query(
+    query(concat!(
         "SELECT t.id, t.project_id, t.scopes, t.created_at, t.last_used_at, u.id AS user_id, u.email, \
-         u.name AS user_name, u.instance_admin, u.created_at AS user_created_at \
-         FROM tokens t JOIN users u ON u.id = t.user_id \
+         u.name AS user_name, u.instance_admin, u.created_at AS user_created_at, ",
+        standing_columns!(),
+        "FROM tokens t JOIN users u ON u.id = t.user_id CROSS JOIN instance i \
          WHERE t.secret_hash = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL AND u.disabled_at IS NULL",
-    )
+    ))
     .bind(secret_hash)
     .bind(now)
     .optional(db)
     .await?
     .map(|row| {
+        let (user, held) = (user(&row)?, held_of(&row)?);
         let token = TokenPrincipal {
-            user: user(&row)?,
+            standing: policy(&row)?.standing(held, None, user.created_at, now),
+            held,
+            user,
             token: row.get("id")?,
             scopes: parse_words(&row.get::<String>("scopes")?),
             project: row.get("project_id")?,
@@ -435,4 +493,118 @@ pub(super) async fn is_member(db: &Db, org: OrgId, user: UserId) -> Result<bool,
         .optional(db)
         .await?;
     Ok(row.is_some())
+}
+
+/// The second factors that somebody has.
+pub(super) async fn held(target: impl Into<Target<'_>>, user: UserId) -> Result<Held, DbError> {
+    let row = query(
+        "SELECT EXISTS (SELECT 1 FROM passkeys WHERE user_id = $1) AS has_passkeys, \
+         EXISTS (SELECT 1 FROM one_time_codes WHERE user_id = $1 AND confirmed_at IS NOT NULL) AS has_codes",
+    )
+    .bind(user)
+    .one(target)
+    .await?;
+    held_of(&row)
+}
+
+/// The first factors that somebody has, besides passkeys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstFactors {
+    pub(super) password: bool,
+    /// How many accounts elsewhere.
+    pub(super) links: i64,
+}
+
+pub(super) async fn first_factors(
+    target: impl Into<Target<'_>>,
+    user: UserId,
+) -> Result<FirstFactors, DbError> {
+    let row = query(
+        "SELECT password_hash IS NOT NULL AS password, \
+         (SELECT COUNT(*) FROM linked_accounts l WHERE l.user_id = users.id) AS links \
+         FROM users WHERE id = $1",
+    )
+    .bind(user)
+    .one(target)
+    .await?;
+    Ok(FirstFactors { password: row.get("password")?, links: row.get("links")? })
+}
+
+/// What the instance asks of everybody's sign-in.
+pub(super) async fn instance_policy(target: impl Into<Target<'_>>) -> Result<Policy, DbError> {
+    let row =
+        query("SELECT second_factor, grace_days, second_factor_since FROM instance").one(target).await?;
+    policy(&row)
+}
+
+pub(super) async fn set_instance_policy(tx: &mut Tx, policy: &Policy) -> Result<(), DbError> {
+    query("UPDATE instance SET second_factor = $1, grace_days = $2, second_factor_since = $3")
+        .bind(policy.second_factor.as_str())
+        .bind(policy.grace_days)
+        .bind(policy.since)
+        .execute(tx)
+        .await
+        .map(|_| ())
+}
+
+/// What somebody's organisations ask of everybody's sign-in.
+pub(super) async fn policies_of(target: impl Into<Target<'_>>, user: UserId) -> Result<Vec<Policy>, DbError> {
+    query(
+        "SELECT o.second_factor, o.grace_days, o.second_factor_since FROM members m \
+         JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1",
+    )
+    .bind(user)
+    .all(target)
+    .await?
+    .iter()
+    .map(policy)
+    .collect()
+}
+
+/// With whom the account at a provider is linked.
+pub(super) async fn find_link(db: &Db, provider: &str, subject: &str) -> Result<Option<UserId>, DbError> {
+    query("SELECT user_id FROM linked_accounts WHERE provider = $1 AND subject = $2")
+        .bind(provider)
+        .bind(subject)
+        .optional(db)
+        .await?
+        .map(|row| row.get("user_id"))
+        .transpose()
+}
+
+pub(super) async fn touch_link(
+    db: &Db,
+    provider: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    query("UPDATE linked_accounts SET last_used_at = $3 WHERE provider = $1 AND subject = $2")
+        .bind(provider)
+        .bind(subject)
+        .bind(now)
+        .execute(db)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn insert_link(
+    tx: &mut Tx,
+    id: LinkId,
+    user: UserId,
+    external: &External,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    query(
+        "INSERT INTO linked_accounts (id, user_id, provider, subject, label, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id)
+    .bind(user)
+    .bind(&external.provider)
+    .bind(&external.subject)
+    .bind(&external.label)
+    .bind(now)
+    .execute(tx)
+    .await
+    .map(|_| ())
 }

@@ -8,6 +8,9 @@ mod members;
 mod store;
 
 use devenv_cloud_api::{
+    Timestamp,
+    audit::AuditAction,
+    factors::{SecondFactor, SignInPolicy, Standing},
     ids::{OrgId, ProjectId, UserId},
     names::Slug,
     orgs::{CreateOrg, Org, UpdateOrg},
@@ -21,8 +24,9 @@ pub use store::OrgRow;
 use crate::{
     access::{self, Resource},
     app::AppParts,
+    audit::{self, Event},
     db::DbError,
-    identity::{Principal, check_name},
+    identity::{self, Origin, Policy, Principal, check_name, step_up},
     refusal::Refusal,
 };
 
@@ -33,22 +37,28 @@ pub struct OrgAccess {
     pub org: OrgRow,
     /// The principal's role in it; none for an administrator of the instance who is no member.
     pub role: Option<Role>,
+    /// Where the principal stands with what the organisation asks of sign-in.
+    pub standing: Standing,
     principal: Principal,
 }
 
 impl OrgAccess {
+    fn new(org: OrgRow, role: Option<Role>, principal: &Principal, now: Timestamp) -> Self {
+        Self { standing: org.standing(principal, now), org, role, principal: principal.clone() }
+    }
+
     /// The organisation as a resource of [`crate::access`].
     #[must_use]
     pub const fn resource(&self) -> Resource {
-        Resource::Org { id: self.org.id, role: self.role }
+        Resource::Org { id: self.org.id, role: self.role, standing: self.standing }
     }
 
     /// The organisation as the API shows it.
     #[must_use]
     pub fn show(self) -> Org {
         let allowed = access::all_allowed(&self.principal, &self.resource());
-        let OrgRow { id, slug, display_name, created_at } = self.org;
-        Org { id, slug, display_name, created_at, role: self.role, allowed }
+        let OrgRow { id, slug, display_name, created_at, .. } = self.org;
+        Org { id, slug, display_name, created_at, role: self.role, standing: self.standing, allowed }
     }
 }
 
@@ -67,8 +77,11 @@ pub async fn find_for(
     let Some(user) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
     let slug: Slug = slug.parse().map_err(|_| Refusal::NotFound)?;
     let (org, role) = store::find(&app.db, &slug, user).await?.ok_or(Refusal::NotFound)?;
-    let access = OrgAccess { org, role, principal: principal.clone() };
+    let access = OrgAccess::new(org, role, principal, app.clock.now());
     access::require(principal, action, &access.resource())?;
+    if access::takes_fresh_proof(action) {
+        step_up::require(principal, app.clock.now())?;
+    }
     Ok(access)
 }
 
@@ -86,8 +99,8 @@ pub async fn list(
     let rows = store::list_for(&app.db, user, after, limit).await?;
     Ok(rows
         .into_iter()
-        .map(|(org, role)| OrgAccess { org, role: Some(role), principal: principal.clone() })
-        .filter(|access| access::require(principal, Action::ReadOrg, &access.resource()).is_ok())
+        .map(|(org, role)| OrgAccess::new(org, Some(role), principal, app.clock.now()))
+        .filter(|access| access::allowed(principal, Action::ReadOrg, &access.resource()).shows())
         .map(OrgAccess::show)
         .collect())
 }
@@ -106,8 +119,8 @@ pub async fn search(
     let rows = store::search(&app.db, user, text, limit).await?;
     Ok(rows
         .into_iter()
-        .map(|(org, role)| OrgAccess { org, role: Some(role), principal: principal.clone() })
-        .filter(|access| access::require(principal, Action::ReadOrg, &access.resource()).is_ok())
+        .map(|(org, role)| OrgAccess::new(org, Some(role), principal, app.clock.now()))
+        .filter(|access| access::allowed(principal, Action::ReadOrg, &access.resource()).shows())
         .map(|access| OrgHit { slug: access.org.slug, display_name: access.org.display_name })
         .collect())
 }
@@ -126,7 +139,13 @@ pub async fn create(app: &AppParts, principal: &Principal, wanted: CreateOrg) ->
     let display_name = display_name.unwrap_or_else(|| slug.to_string()).trim().to_owned();
     check_name(&display_name).map_err(|why| Refusal::field("display_name", why))?;
     let now = app.clock.now();
-    let org = OrgRow { id: OrgId(app.random.id(now)), slug, display_name, created_at: now };
+    let org = OrgRow {
+        id: OrgId(app.random.id(now)),
+        slug,
+        display_name,
+        policy: Policy { second_factor: SecondFactor::Optional, grace_days: 0, since: now },
+        created_at: now,
+    };
     let mut tx = app.db.begin().await?;
     match store::insert(&mut tx, &org).await {
         Err(DbError::Taken(_)) => {
@@ -137,7 +156,7 @@ pub async fn create(app: &AppParts, principal: &Principal, wanted: CreateOrg) ->
     store::put_member(&mut tx, org.id, owner, Role::Owner, now).await?;
     tx.commit().await?;
     tracing::info!(org = %org.slug, user = %owner, "organisation created");
-    Ok(OrgAccess { org, role: Some(Role::Owner), principal: principal.clone() }.show())
+    Ok(OrgAccess::new(org, Some(Role::Owner), principal, now).show())
 }
 
 /// Changes an organisation that was found for [`Action::UpdateOrg`].
@@ -152,6 +171,29 @@ pub async fn update(app: &AppParts, mut access: OrgAccess, change: UpdateOrg) ->
         name.clone_into(&mut access.org.display_name);
     }
     Ok(access.show())
+}
+
+/// Changes what an organisation that was found for [`Action::UpdateOrg`] asks of
+/// everybody's sign-in.
+///
+/// # Errors
+/// When it makes no sense.
+pub async fn set_policy(
+    app: &AppParts,
+    access: OrgAccess,
+    wanted: SignInPolicy,
+    origin: &Origin,
+) -> Result<Policy, Refusal> {
+    let policy = identity::new_policy(&access.org.policy, wanted, app.clock.now())?;
+    let mut tx = app.db.begin().await?;
+    store::set_policy(&mut tx, access.org.id, &policy).await?;
+    let mut event = Event::new(AuditAction::ChangePolicy, origin).of(access.org.id);
+    if let Some(user) = access.principal.user() {
+        event = event.by(user);
+    }
+    audit::record(app, &mut tx, event.target(&policy.words())).await?;
+    tx.commit().await?;
+    Ok(policy)
 }
 
 /// Deletes an organisation that was found for [`Action::DeleteOrg`], with its

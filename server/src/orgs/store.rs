@@ -2,13 +2,17 @@
 
 use devenv_cloud_api::{
     Timestamp,
+    factors::Standing,
     ids::{OrgId, ProjectId, UserId},
     names::Slug,
     orgs::Member,
     permissions::Role,
 };
 
-use crate::db::{Db, DbError, Row, Target, Tx, in_pattern, query};
+use crate::{
+    db::{Db, DbError, Row, Target, Tx, in_pattern, query},
+    identity::{Policy, Principal, policy},
+};
 
 /// An organisation as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,20 @@ pub struct OrgRow {
     pub slug: Slug,
     /// The name for people.
     pub display_name: String,
+    /// What it asks of everybody's sign-in.
+    pub policy: Policy,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+impl OrgRow {
+    /// Where somebody stands with what the organisation asks of sign-in.
+    #[must_use]
+    pub fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
+        let (held, used) = principal.proof();
+        let since = principal.user().map_or(now, |user| user.created_at);
+        self.policy.standing(held, used, since, now)
+    }
 }
 
 fn org(row: &Row) -> Result<OrgRow, DbError> {
@@ -28,6 +44,7 @@ fn org(row: &Row) -> Result<OrgRow, DbError> {
         id: row.get("id")?,
         slug: row.get("slug")?,
         display_name: row.get("display_name")?,
+        policy: policy(row)?,
         created_at: row.get("created_at")?,
     })
 }
@@ -39,7 +56,8 @@ pub(super) async fn find(
     user: UserId,
 ) -> Result<Option<(OrgRow, Option<Role>)>, DbError> {
     query(
-        "SELECT o.id, o.slug, o.display_name, o.created_at, m.role FROM orgs o \
+        "SELECT o.id, o.slug, o.display_name, o.created_at, o.second_factor, \
+         o.grace_days, o.second_factor_since, m.role FROM orgs o \
          LEFT JOIN members m ON m.org_id = o.id AND m.user_id = $2 WHERE o.slug = $1",
     )
     .bind(slug)
@@ -58,7 +76,8 @@ pub(super) async fn list_for(
     limit: u32,
 ) -> Result<Vec<(OrgRow, Role)>, DbError> {
     query(
-        "SELECT o.id, o.slug, o.display_name, o.created_at, m.role FROM members m \
+        "SELECT o.id, o.slug, o.display_name, o.created_at, o.second_factor, \
+         o.grace_days, o.second_factor_since, m.role FROM members m \
          JOIN orgs o ON o.id = m.org_id \
          WHERE m.user_id = $1 AND ($2 IS NULL OR o.slug > $2) ORDER BY o.slug LIMIT $3",
     )
@@ -82,7 +101,8 @@ pub(super) async fn search(
 ) -> Result<Vec<(OrgRow, Role)>, DbError> {
     let text = in_pattern(&text.to_lowercase());
     query(
-        "SELECT o.id, o.slug, o.display_name, o.created_at, m.role FROM members m \
+        "SELECT o.id, o.slug, o.display_name, o.created_at, o.second_factor, \
+         o.grace_days, o.second_factor_since, m.role FROM members m \
          JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1 \
          AND (o.slug LIKE $2 ESCAPE '!' OR LOWER(o.display_name) LIKE $2 ESCAPE '!') \
          ORDER BY CASE WHEN o.slug LIKE $3 ESCAPE '!' THEN 0 ELSE 1 END, o.slug LIMIT $4",
@@ -98,12 +118,29 @@ pub(super) async fn search(
     .collect()
 }
 
+pub(super) async fn set_policy(tx: &mut Tx, org: OrgId, policy: &Policy) -> Result<(), DbError> {
+    query("UPDATE orgs SET second_factor = $2, grace_days = $3, second_factor_since = $4 WHERE id = $1")
+        .bind(org)
+        .bind(policy.second_factor.as_str())
+        .bind(policy.grace_days)
+        .bind(policy.since)
+        .execute(tx)
+        .await
+        .map(|_| ())
+}
+
 pub(super) async fn insert(tx: &mut Tx, org: &OrgRow) -> Result<(), DbError> {
-    query("INSERT INTO orgs (id, slug, display_name, created_at) VALUES ($1, $2, $3, $4)")
+    query(
+        "INSERT INTO orgs (id, slug, display_name, created_at, second_factor, grace_days, second_factor_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
         .bind(org.id)
         .bind(&org.slug)
         .bind(&org.display_name)
         .bind(org.created_at)
+        .bind(org.policy.second_factor.as_str())
+        .bind(org.policy.grace_days)
+        .bind(org.policy.since)
         .execute(tx)
         .await
         .map(|_| ())

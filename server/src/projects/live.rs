@@ -184,7 +184,7 @@ impl Follower {
             if self.told.get(&run.id) == Some(&run) {
                 continue;
             }
-            let access = ProjectAccess { project, org, role, principal: self.principal.clone() };
+            let access = ProjectAccess::new(project, org, role, &self.principal, self.app.clock.now());
             if access.allows(Action::ReadProject) {
                 self.told.insert(run.id, run.clone());
                 runs.push(PlacedRun { org: access.org.slug, project: access.project.slug, run });

@@ -8,6 +8,8 @@ mod settings;
 mod store;
 
 use devenv_cloud_api::{
+    Timestamp,
+    factors::Standing,
     ids::ProjectId,
     names::Slug,
     orgs::{CreateProject, Project, ProjectSettings, UpdateProject},
@@ -27,7 +29,7 @@ use crate::{
     app::AppParts,
     db::DbError,
     forge,
-    identity::{Principal, User},
+    identity::{Principal, User, step_up},
     orgs::{OrgAccess, OrgRow},
     refusal::{Fields, Refusal},
     runs,
@@ -42,14 +44,26 @@ pub struct ProjectAccess {
     pub org: OrgRow,
     /// The principal's role in the organisation; none for an administrator of the instance who is no member.
     pub role: Option<Role>,
+    /// Where the principal stands with what the organisation asks of sign-in.
+    pub standing: Standing,
     principal: Principal,
 }
 
 impl ProjectAccess {
+    fn new(
+        project: ProjectRow,
+        org: OrgRow,
+        role: Option<Role>,
+        principal: &Principal,
+        now: Timestamp,
+    ) -> Self {
+        Self { standing: org.standing(principal, now), project, org, role, principal: principal.clone() }
+    }
+
     /// The project as a resource of [`crate::access`].
     #[must_use]
     pub const fn resource(&self) -> Resource {
-        Resource::Project { id: self.project.id, role: self.role }
+        Resource::Project { id: self.project.id, role: self.role, standing: self.standing }
     }
 
     /// Who asks.
@@ -113,8 +127,11 @@ pub async fn find_for(
     let project: Slug = project.parse().map_err(|_| Refusal::NotFound)?;
     let found = store::find(&app.db, &org, &project, user).await?;
     let (project, org, role) = found.ok_or(Refusal::NotFound)?;
-    let access = ProjectAccess { project, org, role, principal: principal.clone() };
+    let access = ProjectAccess::new(project, org, role, principal, app.clock.now());
     access::require(principal, action, &access.resource())?;
+    if access::takes_fresh_proof(action) {
+        step_up::require(principal, app.clock.now())?;
+    }
     Ok(access)
 }
 
@@ -134,7 +151,7 @@ pub async fn list(
         .into_iter()
         .map(|(project, latest_run)| {
             let (org, role, principal) = (org.org.clone(), org.role, principal.clone());
-            ProjectAccess { project, org, role, principal }.show(app, latest_run)
+            ProjectAccess::new(project, org, role, &principal, app.clock.now()).show(app, latest_run)
         })
         .collect())
 }
@@ -156,7 +173,7 @@ pub async fn recent(
     Ok(rows
         .into_iter()
         .map(|(project, org, role, run)| {
-            (ProjectAccess { project, org, role, principal: principal.clone() }, run)
+            (ProjectAccess::new(project, org, role, principal, app.clock.now()), run)
         })
         .filter(|(access, _)| access.allows(Action::ReadProject))
         .map(|(access, run)| access.show(app, run))
@@ -192,12 +209,7 @@ pub async fn search(
     let rows = store::search(&app.db, user, limit_of(principal), text, limit).await?;
     Ok(rows
         .into_iter()
-        .map(|(project, org, role)| ProjectAccess {
-            project,
-            org,
-            role: Some(role),
-            principal: principal.clone(),
-        })
+        .map(|(project, org, role)| ProjectAccess::new(project, org, Some(role), principal, app.clock.now()))
         .filter(|access| access.allows(Action::ReadProject))
         .map(|access| ProjectHit {
             org: access.org.slug,
@@ -247,8 +259,7 @@ pub async fn create(
         });
     }
     tracing::info!(org = %org.org.slug, project = %project.slug, user = ?principal.user_id(), "project created");
-    let access =
-        ProjectAccess { project, org: org.org.clone(), role: org.role, principal: principal.clone() };
+    let access = ProjectAccess::new(project, org.org.clone(), org.role, principal, app.clock.now());
     Ok(access.show(app, None))
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     db::{Db, DbError, Query, Row, Target, in_pattern, query},
+    identity::policy,
     orgs::OrgRow,
 };
 
@@ -66,7 +67,8 @@ macro_rules! select_runs {
     ($rest:literal) => {
         query(concat!(
             "SELECT p.id AS project_id, p.org_id, p.slug AS project_slug, p.description, p.settings, \
-             p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, m.role, r.id AS run_id, \
+             p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, o.second_factor, \
+             o.grace_days, o.second_factor_since, m.role, r.id AS run_id, \
              r.number, r.state, r.reason, r.cause, r.triggered_by, r.sha, r.git_ref, r.title, r.author, \
              r.author_email, r.created_at AS run_created_at, r.started_at, r.finished_at \
              FROM projects p JOIN orgs o ON o.id = p.org_id \
@@ -178,6 +180,7 @@ fn org_of(row: &Row) -> Result<OrgRow, DbError> {
         id: row.get("org_id")?,
         slug: row.get("slug")?,
         display_name: row.get("display_name")?,
+        policy: policy(row)?,
         created_at: row.get("created_at")?,
     })
 }
@@ -191,7 +194,8 @@ pub(super) async fn find(
 ) -> Result<Option<(ProjectRow, OrgRow, Option<Role>)>, DbError> {
     query(
         "SELECT p.id AS project_id, p.org_id, p.slug AS project_slug, p.description, p.settings, \
-         p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, m.role \
+         p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, o.second_factor, \
+             o.grace_days, o.second_factor_since, m.role \
          FROM projects p JOIN orgs o ON o.id = p.org_id \
          LEFT JOIN members m ON m.org_id = o.id AND m.user_id = $3 \
          WHERE o.slug = $1 AND p.slug = $2",
@@ -217,7 +221,8 @@ pub(super) async fn search(
     let text = in_pattern(&text.to_lowercase());
     query(
         "SELECT p.id AS project_id, p.org_id, p.slug AS project_slug, p.description, p.settings, \
-         p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, m.role \
+         p.created_at AS project_created_at, o.slug, o.display_name, o.created_at, o.second_factor, \
+             o.grace_days, o.second_factor_since, m.role \
          FROM members m JOIN orgs o ON o.id = m.org_id JOIN projects p ON p.org_id = o.id \
          WHERE m.user_id = $1 AND ($2 IS NULL OR p.id = $2) AND o.slug || '/' || p.slug LIKE $3 ESCAPE '!' \
          ORDER BY CASE WHEN p.slug LIKE $4 ESCAPE '!' THEN 0 ELSE 1 END, p.slug, o.slug LIMIT $5",

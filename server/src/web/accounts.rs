@@ -8,8 +8,8 @@ use axum::{
 };
 use devenv_cloud_api::{
     accounts::{
-        AuthMethod, ChangePassword, CreateToken, NewToken, Session, Setup, SetupState, SignIn, Token,
-        UpdateAccount, User, Viewer,
+        AuthMethod, ChangePassword, CreateToken, NewToken, Session, Setup, SetupState, Token, UpdateAccount,
+        User, Viewer,
     },
     ids::{SessionId, TokenId},
     page::Page,
@@ -19,18 +19,18 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead, RefusedToSignIn},
-    extract::{Body, Browser, InPerson, OpenBody, Origin, Paging, Segments},
+    extract::{Body, Browser, Confirmed, InPerson, OpenBody, Origin, Paging, Segments},
     idempotency::Secret,
 };
 use crate::{
     app::App,
-    identity::{self, Principal},
+    identity::{self, Beginning, Principal},
 };
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(setup_state, set_up))
-        .routes(routes!(viewer, sign_in, sign_out))
+        .routes(routes!(viewer, sign_out))
         .routes(routes!(update_account))
         .routes(routes!(change_password))
         .routes(routes!(list_tokens, create_token))
@@ -62,8 +62,8 @@ async fn set_up(
     OpenBody(setup): OpenBody<Setup>,
 ) -> Result<(StatusCode, Json<Viewer>), ApiError> {
     let user = identity::set_up(&app, setup).await?;
-    let principal =
-        identity::begin_session(&app, &browser, &user, vec![AuthMethod::Password], &origin).await?;
+    let beginning = Beginning::with(vec![AuthMethod::Password]);
+    let principal = identity::begin_session(&app, &browser, &user, beginning, &origin).await?;
     Ok((StatusCode::CREATED, Json(show_viewer(&app, &Principal::Session(principal)).await?)))
 }
 
@@ -76,24 +76,8 @@ async fn viewer(State(app): State<App>, principal: Principal) -> Result<Json<Vie
     Ok(Json(show_viewer(&app, &principal).await?))
 }
 
-async fn show_viewer(app: &App, principal: &Principal) -> Result<Viewer, ApiError> {
+pub(super) async fn show_viewer(app: &App, principal: &Principal) -> Result<Viewer, ApiError> {
     identity::viewer(app, principal).await?.ok_or(ApiError::Unauthenticated)
-}
-
-/// Sign in
-///
-/// Answers with a session cookie. An unknown address and a wrong password get
-/// the same answer.
-#[utoipa::path(post, path = "/session", operation_id = "signIn", tag = "accounts", request_body = SignIn,
-    responses((status = 200, description = "Signed in", body = Viewer), RefusedToSignIn), security(()))]
-async fn sign_in(
-    State(app): State<App>,
-    Browser(browser): Browser,
-    Origin(origin): Origin,
-    OpenBody(given): OpenBody<SignIn>,
-) -> Result<Json<Viewer>, ApiError> {
-    let principal = identity::sign_in(&app, &browser, given, &origin).await?;
-    Ok(Json(show_viewer(&app, &Principal::Session(principal)).await?))
 }
 
 /// Sign out
@@ -166,7 +150,7 @@ async fn list_tokens(
     security(("session" = [])))]
 async fn create_token(
     State(app): State<App>,
-    InPerson(asker): InPerson,
+    Confirmed(asker): Confirmed,
     Body(wanted): Body<CreateToken>,
 ) -> Result<Response, ApiError> {
     let token = identity::create_token(&app, &asker.user, None, wanted).await?;

@@ -28,6 +28,8 @@ use utoipa::{
     ),
     tags(
         (name = "accounts", description = "Set-up, signing in, one's own account"),
+        (name = "sign-in", description = "The way in, step by step"),
+        (name = "factors", description = "Passkeys, one-time codes, recovery codes, confirming that it is you"),
         (name = "organisations", description = "Organisations and their members"),
         (name = "projects", description = "Projects, their settings and tokens"),
         (name = "runs", description = "Runs, jobs, traces and logs"),

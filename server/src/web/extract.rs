@@ -22,7 +22,7 @@ use super::ApiError;
 use crate::{
     access::{self, Resource},
     app::{App, AppParts},
-    identity::{self, Principal, RunnerPrincipal, SessionPrincipal},
+    identity::{self, Principal, RunnerPrincipal, SessionPrincipal, step_up},
     runners,
 };
 
@@ -81,6 +81,20 @@ impl FromRequestParts<App> for InPerson {
     }
 }
 
+/// Somebody who is there in person and has just proved who they are, as
+/// strongly as they can. See [`step_up`].
+#[derive(Clone, Debug)]
+pub struct Confirmed(pub SessionPrincipal);
+
+impl FromRequestParts<App> for Confirmed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let InPerson(asker) = <InPerson as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        if step_up::is_fresh(&asker, app.clock.now()) { Ok(Self(asker)) } else { Err(ApiError::StepUp) }
+    }
+}
+
 /// A runner that shows its credential.
 #[derive(Clone, Debug)]
 pub struct Runner(pub RunnerPrincipal);
@@ -119,17 +133,26 @@ impl FromRequestParts<App> for Origin {
 }
 
 /// The visitor's address. A header is believed only if the administrator says
-/// that a proxy sets it, and then its last entry: the ones before it are what
-/// the visitor claimed.
+/// that a proxy sets it and the request comes from one; then the last entry
+/// that is no proxy's: the ones before it are what the visitor claimed.
 fn client_address(parts: &Parts, app: &AppParts) -> IpAddr {
-    let header = app.config.server.client_ip_header.as_str();
-    let claimed = || {
-        let value = parts.headers.get_all(header).iter().next_back()?.to_str().ok()?;
-        value.rsplit(',').next()?.trim().parse().ok()
-    };
-    let peer = || parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let address = if header.is_empty() { None } else { claimed() };
-    address.or_else(peer).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    let server = &app.config.server;
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if server.client_ip_header.is_empty() || !server.trusted_proxies.contain(peer) {
+        return peer;
+    }
+    let claimed = parts.headers.get_all(&server.client_ip_header).iter();
+    let mut claimed: Vec<&str> =
+        claimed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
+    let mut address = peer;
+    while let Some(Ok(next)) = claimed.pop().map(|entry| entry.trim().parse::<IpAddr>()) {
+        address = next;
+        if !server.trusted_proxies.contain(next) {
+            break;
+        }
+    }
+    address
 }
 
 /// A JSON body. The size is limited by a layer around all routes of the API.

@@ -8,19 +8,35 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use devenv_cloud_api::accounts::{AuthMethod, Setup, SignIn};
+use devenv_cloud_api::{
+    accounts::{AuthMethod, Setup},
+    factors::{Code, Password},
+    sign_in::Identify,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use tower_sessions::Session;
 
 use super::{
     ApiError,
     extract::{Browser, Origin},
+    way::{self, Way},
 };
-use crate::{app::App, identity};
+use crate::{
+    app::App,
+    identity::{
+        self, Beginning,
+        arrival::{self, Arrival},
+    },
+    refusal::Refusal,
+};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/sign-in", post(sign_in))
+        .route("/sign-in/password", post(password))
+        .route("/sign-in/code", post(code))
+        .route("/sign-in/recovery-code", post(recovery_code))
+        .route("/sign-in/start-over", post(start_over))
         .route("/sign-out", post(sign_out))
         .route("/setup", post(set_up))
 }
@@ -28,9 +44,13 @@ pub(super) fn routes() -> Router<App> {
 #[derive(Deserialize)]
 struct SignInForm {
     email: String,
+    #[serde(default)]
     password: String,
     #[serde(default)]
     return_to: String,
+    /// Present if it is chosen.
+    #[serde(default)]
+    keep: String,
 }
 
 /// A form's fields. What is no such form is nothing that a person filled in.
@@ -47,17 +67,90 @@ impl<T: DeserializeOwned> FromRequest<App> for Fields<T> {
     }
 }
 
+/// With an address alone it begins; with a password too it is one step. Both
+/// stand in one form, because password managers fill in both.
 async fn sign_in(
     State(app): State<App>,
+    way: Way,
     Browser(browser): Browser,
     Origin(origin): Origin,
     Fields(form): Fields<SignInForm>,
 ) -> Response {
-    let SignInForm { email, password, return_to } = form;
-    match identity::sign_in(&app, &browser, SignIn { email, password }, &origin).await {
-        Ok(_) => see(own_path(&return_to).unwrap_or("/")),
-        Err(refusal) => back("/sign-in", &refusal.into(), &[("return_to", own_path(&return_to))]),
+    let SignInForm { email, password, return_to, keep } = form;
+    let return_to = own_path(&return_to).map(str::to_owned);
+    let given = Identify { email, return_to: return_to.clone(), keep: !keep.is_empty() };
+    let key = match arrival::identify(&app, way.key(), given, &origin).await {
+        Ok(key) => key,
+        Err(refusal) => return back("/sign-in", &refusal.into(), &[("return_to", return_to.as_deref())]),
+    };
+    if password.is_empty() {
+        return ([way::set(&app, Some(&key))], see("/sign-in")).into_response();
     }
+    let arrival = arrival::password(&app, &browser, &key, password, &origin).await;
+    if arrival.is_err() {
+        // As if nothing had been said: the form asks for both again.
+        if let Err(refusal) = arrival::start_over(&app, &key).await {
+            return back("/sign-in", &refusal.into(), &[]);
+        }
+    }
+    step(&app, arrival, return_to.as_deref())
+}
+
+/// Where a step on the way in leads.
+fn step(app: &App, arrival: Result<Arrival, Refusal>, return_to: Option<&str>) -> Response {
+    match arrival {
+        Ok(Arrival::SignedIn { return_to, .. }) => {
+            let path = return_to.as_deref().and_then(own_path).unwrap_or("/");
+            ([way::set(app, None)], see(path)).into_response()
+        }
+        Ok(Arrival::More { key }) => ([way::set(app, Some(&key))], see("/sign-in")).into_response(),
+        Ok(Arrival::Linked) => see("/account/security"),
+        Err(refusal) => back("/sign-in", &refusal.into(), &[("return_to", return_to)]),
+    }
+}
+
+async fn password(
+    State(app): State<App>,
+    way: Way,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    Fields(form): Fields<Password>,
+) -> Response {
+    let Some(key) = way.key() else { return nothing_under_way() };
+    step(&app, arrival::password(&app, &browser, key, form.password, &origin).await, None)
+}
+
+async fn code(
+    State(app): State<App>,
+    way: Way,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    Fields(form): Fields<Code>,
+) -> Response {
+    let Some(key) = way.key() else { return nothing_under_way() };
+    step(&app, arrival::code(&app, &browser, key, &form.code, &origin).await, None)
+}
+
+async fn recovery_code(
+    State(app): State<App>,
+    way: Way,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    Fields(form): Fields<Code>,
+) -> Response {
+    let Some(key) = way.key() else { return nothing_under_way() };
+    step(&app, arrival::recovery_code(&app, &browser, key, &form.code, &origin).await, None)
+}
+
+async fn start_over(State(app): State<App>, way: Way) -> Result<Response, ApiError> {
+    if let Some(key) = way.key() {
+        arrival::start_over(&app, key).await?;
+    }
+    Ok(([way::set(&app, None)], see("/sign-in")).into_response())
+}
+
+fn nothing_under_way() -> Response {
+    see("/sign-in?problem=over")
 }
 
 async fn sign_out(Browser(browser): Browser) -> Result<Response, ApiError> {
@@ -74,7 +167,8 @@ async fn set_up(
     let token = form.token.clone();
     let result = async {
         let user = identity::set_up(&app, form).await?;
-        identity::begin_session(&app, &browser, &user, vec![AuthMethod::Password], &origin).await
+        let beginning = Beginning::with(vec![AuthMethod::Password]);
+        identity::begin_session(&app, &browser, &user, beginning, &origin).await
     };
     match result.await {
         Ok(_) => see("/"),
@@ -119,7 +213,7 @@ fn back(path: &str, error: &ApiError, keep: &[(&str, Option<&str>)]) -> Response
 
 /// The path, if it leads nowhere but into this application: a sign-in page that
 /// sends people elsewhere afterwards is a gift to impostors.
-fn own_path(path: &str) -> Option<&str> {
+pub(super) fn own_path(path: &str) -> Option<&str> {
     let mut chars = path.chars();
     let own = chars.next() == Some('/')
         && !matches!(chars.next(), Some('/' | '\\'))

@@ -5,6 +5,7 @@ mod accounts;
 mod assets;
 mod describe;
 pub mod extract;
+mod factors;
 mod forms;
 mod git;
 mod health;
@@ -20,7 +21,9 @@ mod runners;
 mod runs;
 mod search;
 mod session_layer;
+mod sign_in;
 mod trace;
+mod way;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get_service};
 use utoipa::OpenApi as _;
@@ -38,6 +41,8 @@ const BODY_LIMIT: usize = 64 * 1024;
 fn api() -> OpenApiRouter<App> {
     let routes = OpenApiRouter::new()
         .merge(accounts::routes())
+        .merge(sign_in::routes())
+        .merge(factors::routes())
         .merge(orgs::routes())
         .merge(projects::routes())
         .merge(runners::routes())

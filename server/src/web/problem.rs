@@ -23,6 +23,18 @@ pub enum ApiError {
     /// E-mail address and password do not belong together.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
+    /// The first proof is right, and this account asks for a second one.
+    #[error("{}", Refusal::SecondFactor)]
+    SecondFactor,
+    /// It takes a recent proof of who one is.
+    #[error("{}", Refusal::StepUp)]
+    StepUp,
+    /// A second factor must be set up first.
+    #[error("{}", Refusal::MustEnrol)]
+    MustEnrol,
+    /// A proof that was refused.
+    #[error("{0}")]
+    Unproven(String),
     /// The token of the set-up link is none, or used up.
     #[error("{}", Refusal::InvalidSetupToken)]
     InvalidSetupToken,
@@ -93,6 +105,10 @@ impl ApiError {
             // Not 401: that is for requests that could be repeated with a proof.
             Self::Forbidden(_)
             | Self::WrongCredentials
+            | Self::SecondFactor
+            | Self::StepUp
+            | Self::MustEnrol
+            | Self::Unproven(_)
             | Self::InvalidSetupToken
             | Self::InvalidRunnerToken(_)
             | Self::RunnerRevoked => StatusCode::FORBIDDEN,
@@ -114,6 +130,10 @@ impl ApiError {
             Self::Unauthenticated => ("unauthenticated", "Not signed in"),
             Self::Forbidden(_) => ("forbidden", "Not allowed"),
             Self::WrongCredentials => ("wrong-credentials", "Wrong e-mail address or password"),
+            Self::SecondFactor => ("second-factor", "A second proof is needed"),
+            Self::StepUp => ("step-up", "Confirm that it is you"),
+            Self::MustEnrol => ("must-enrol", "Set up a second factor first"),
+            Self::Unproven(_) => ("unproven", "This proof was not accepted"),
             Self::InvalidSetupToken => ("invalid-token", "Invalid set-up link"),
             Self::InvalidRunnerToken(_) => ("invalid-token", "Invalid registration token"),
             Self::ExpiredCredential => ("expired-credential", "Expired credential"),
@@ -180,6 +200,10 @@ impl From<Refusal> for ApiError {
             Refusal::Unauthenticated => Self::Unauthenticated,
             Refusal::Forbidden(why) => Self::Forbidden(why),
             Refusal::WrongCredentials => Self::WrongCredentials,
+            Refusal::SecondFactor => Self::SecondFactor,
+            Refusal::StepUp => Self::StepUp,
+            Refusal::MustEnrol => Self::MustEnrol,
+            Refusal::Unproven(why) => Self::Unproven(why),
             Refusal::InvalidSetupToken => Self::InvalidSetupToken,
             Refusal::NotFound => Self::NotFound,
             Refusal::Conflict(why) => Self::Conflict(why),

@@ -22,6 +22,9 @@ pub(super) const SECURE_COOKIE: &str = "__Host-sid";
 /// Over plain http browsers refuse that prefix. `serve` warns about it.
 const PLAIN_COOKIE: &str = "sid";
 
+/// The cookies that speak for a person.
+const COOKIES: [&str; 4] = [SECURE_COOKIE, PLAIN_COOKIE, super::way::SECURE, super::way::PLAIN];
+
 /// The layer for routes that know sessions. It reads nothing from the database
 /// before a route asks who is there.
 pub(super) fn layer(app: &AppParts) -> SessionManagerLayer<SessionStore> {
@@ -45,9 +48,7 @@ pub(super) async fn require_origin_with_cookie(request: Request, next: Next) -> 
     let says_where_from = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     let has_cookie = headers.get_all(header::COOKIE).iter().any(|cookies| {
         let cookies = cookies.to_str().unwrap_or_default().split(';');
-        cookies
-            .filter_map(|cookie| cookie.trim().split_once('='))
-            .any(|(name, _)| name == SECURE_COOKIE || name == PLAIN_COOKIE)
+        cookies.filter_map(|cookie| cookie.trim().split_once('=')).any(|(name, _)| COOKIES.contains(&name))
     });
     if !request.method().is_safe()
         && has_cookie

@@ -62,13 +62,28 @@ both_engines! {
         }
         spoofed(&app, 30).send().await.assert_status(429);
 
-        let app = app.restart(&[("DEVENV_CLOUD_SERVER_CLIENT_IP_HEADER", "X-Forwarded-For")]).await;
+        // A proxy that sets it, and a visitor who comes past the proxy.
+        let header = ("DEVENV_CLOUD_SERVER_CLIENT_IP_HEADER", "X-Forwarded-For");
+        let app = app.restart(&[header]).await;
+        for n in 0..31 {
+            let status = spoofed(&app, n).send().await.status.as_u16();
+            assert_eq!(status, if n < 30 { 403 } else { 429 });
+        }
+
+        let app = app.restart(&[header, ("DEVENV_CLOUD_SERVER_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.0/24")]).await;
         for n in 0..40 {
             spoofed(&app, n).send().await.assert_status(403);
         }
         // What the visitor wrote into the header himself stands before what the proxy added.
         for n in 0..31 {
             let claim = format!("203.0.113.{n}, 198.51.100.7");
+            let request = request(&app, &format!("user{n}@example.com"), "wrong");
+            let status = request.header("x-forwarded-for", &claim).send().await.status.as_u16();
+            assert_eq!(status, if n < 30 { 403 } else { 429 });
+        }
+        // Behind two proxies it is the last address that is none of theirs.
+        for n in 0..31 {
+            let claim = format!("203.0.113.{n}, 198.51.100.8, 10.1.2.3");
             let request = request(&app, &format!("user{n}@example.com"), "wrong");
             let status = request.header("x-forwarded-for", &claim).send().await.status.as_u16();
             assert_eq!(status, if n < 30 { 403 } else { 429 });

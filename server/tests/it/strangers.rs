@@ -9,7 +9,21 @@ use serde_json::Value;
 use crate::support::{Browser, Request, Response, TestApp};
 
 /// The one thing that only anonymous visitors and everybody may do.
-const OPEN: &[&str] = &["getSetup", "setUp", "signIn", "signOut", "registerRunner"];
+const OPEN: &[&str] = &[
+    "getSetup",
+    "setUp",
+    "signIn",
+    "signOut",
+    "getSignIn",
+    "startSignInOver",
+    "identify",
+    "signInWithPassword",
+    "signInWithCode",
+    "signInWithRecoveryCode",
+    "beginSignInWithPasskey",
+    "signInWithPasskey",
+    "registerRunner",
+];
 
 /// What every signed-in person may do: it is about themselves.
 const ONES_OWN: &[&str] = &[
@@ -22,6 +36,21 @@ const ONES_OWN: &[&str] = &[
     "listSessions",
     "endSession",
     "endOtherSessions",
+    "getFactors",
+    "beginAddingPasskey",
+    "addPasskey",
+    "renamePasskey",
+    "removePasskey",
+    "beginCodes",
+    "confirmCodes",
+    "removeCodes",
+    "makeRecoveryCodes",
+    "getStepUp",
+    "stepUpWithPassword",
+    "stepUpWithCode",
+    "stepUpWithRecoveryCode",
+    "beginStepUpWithPasskey",
+    "stepUpWithPasskey",
     "listOrgs",
     "createOrg",
     "search",
@@ -31,6 +60,8 @@ const ONES_OWN: &[&str] = &[
 
 /// What administrators of the instance do, in person.
 const FOR_ADMINISTRATORS: &[&str] = &[
+    "getSignInPolicy",
+    "setSignInPolicy",
     "listInstanceRunners",
     "updateInstanceRunner",
     "revokeInstanceRunner",

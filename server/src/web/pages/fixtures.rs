@@ -45,7 +45,7 @@ fn user() -> Value {
 fn org(slug: &str, display_name: &str) -> Value {
     json!({
         "id": id(2), "slug": slug, "display_name": display_name, "created_at": ago(9_000_000),
-        "role": Role::Owner, "allowed": all_actions(),
+        "role": Role::Owner, "standing": "fine", "allowed": all_actions(),
     })
 }
 
@@ -416,7 +416,7 @@ pub(super) fn api() -> Router {
                     .map(|(org, name)| json!({ "org": org, "display_name": name, "role": "owner" }));
                 Json(json!({
                     "user": user(), "methods": ["pwd"], "assurance": "aal1",
-                    "authenticated_at": ago(600), "orgs": orgs,
+                    "authenticated_at": ago(600), "standing": "fine", "orgs": orgs,
                 }))
                 .into_response()
             }),
@@ -538,6 +538,7 @@ pub(super) fn api() -> Router {
             get(|| async {
                 let session = |n, current, agent: &str| json!({
                     "id": id(n), "current": current, "user_agent": agent, "ip": "192.0.2.7",
+                    "methods": ["pwd", "otp"], "assurance": "aal2", "authenticated_at": ago(90_000),
                     "created_at": ago(90_000), "last_seen_at": ago(i64::from(n)), "expires_at": now() + TimeDelta::days(20),
                 });
                 page(vec![
