@@ -92,7 +92,7 @@ pub struct Factors {
 pub struct Ceremony {
     /// Names this ceremony when its answer is sent; works once, within five minutes.
     pub ceremony: String,
-    /// The options for `navigator.credentials`, as WebAuthn's JSON (`{"publicKey": …}`).
+    /// The options for `navigator.credentials`, as `WebAuthn`'s JSON (`{"publicKey": …}`).
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub options: serde_json::Value,
 }
@@ -104,7 +104,7 @@ pub struct Ceremony {
 pub struct Assertion {
     /// The ceremony that it answers.
     pub ceremony: String,
-    /// The credential, as WebAuthn's JSON (`PublicKeyCredential.toJSON()`).
+    /// The credential, as `WebAuthn`'s JSON (`PublicKeyCredential.toJSON()`).
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub credential: serde_json::Value,
 }
@@ -118,7 +118,7 @@ pub struct AddPasskey {
     pub ceremony: String,
     /// What to call it.
     pub name: String,
-    /// The credential, as WebAuthn's JSON (`PublicKeyCredential.toJSON()`).
+    /// The credential, as `WebAuthn`'s JSON (`PublicKeyCredential.toJSON()`).
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub credential: serde_json::Value,
 }

@@ -57,7 +57,6 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "has the form that `map_err` wants")]
 fn limited(wait: TimeDelta) -> Refusal {
     Refusal::RateLimited { retry_after: wait.num_milliseconds().max(1).unsigned_abs().div_ceil(1000) }
 }
