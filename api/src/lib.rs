@@ -12,6 +12,7 @@ pub mod client;
 pub mod factors;
 pub mod ids;
 pub mod json;
+pub mod mail;
 pub mod names;
 pub mod orgs;
 pub mod page;

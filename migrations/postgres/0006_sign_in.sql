@@ -114,9 +114,11 @@ CREATE TABLE mails (
     attempts        BIGINT NOT NULL,
     sent_at         TIMESTAMPTZ,
     gave_up_at      TIMESTAMPTZ,
+    -- Whether it became a file, for want of a mail server.
+    written         BOOLEAN NOT NULL,
     problem         TEXT
 );
-CREATE INDEX mails_by_due ON mails (due_at);
+CREATE INDEX mails_by_due ON mails (due_at) WHERE content IS NOT NULL;
 
 -- What happened around identity and permission. Rows are written and read,
 -- never changed. No foreign keys: what happened stays, also when those to whom

@@ -34,6 +34,8 @@ pub struct AppParts {
     pub identity: crate::identity::Guards,
     /// This server's name among those that share the database; the same after a restart.
     pub instance: String,
+    /// Sends mail.
+    pub mailer: crate::mail::Mailer,
     /// What the git remote remembers.
     pub forge: crate::forge::Forge,
     /// What telemetry remembers.

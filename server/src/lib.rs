@@ -16,6 +16,7 @@ pub mod executor;
 pub mod forge;
 pub mod identity;
 pub mod local;
+pub mod mail;
 pub mod metrics;
 pub mod once;
 pub mod orgs;

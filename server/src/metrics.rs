@@ -25,6 +25,8 @@ pub struct Metrics {
     pub running: IntGauge,
     /// Sign-ins, by result.
     pub sign_ins: IntCounterVec,
+    /// Attempts to send a mail, by result.
+    pub mails: IntCounterVec,
     /// Requests, by status class.
     pub requests: IntCounterVec,
 }
@@ -66,6 +68,7 @@ impl Metrics {
             queued: gauge("devenv_cloud_attempts_queued", "Attempts that wait for a machine")?,
             running: gauge("devenv_cloud_attempts_running", "Attempts that are being worked on")?,
             sign_ins: counter("devenv_cloud_sign_ins_total", "Sign-ins, by result", "result")?,
+            mails: counter("devenv_cloud_mails_total", "Attempts to send a mail, by result", "result")?,
             requests: counter("devenv_cloud_requests_total", "HTTP requests, by class of status", "class")?,
             stage_seconds,
             push_to_evaluation: quick(

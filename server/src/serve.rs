@@ -18,6 +18,7 @@ use crate::{
         machine::{MachineSettings, QemuMachines},
     },
     identity::{self, Guards},
+    mail::{self, Mailer},
     metrics::Metrics,
     once, runners,
     runs::{self, LocalControlPlane},
@@ -77,10 +78,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .context("cannot put right what the last process left behind")?;
     tokio::spawn(runs::drive(app.clone()));
+    let mail = tokio::spawn(mail::drive(app.clone()));
     let executor = tokio::spawn(execute(app.clone()));
     let router = web::router(app.clone()).into_make_service_with_connect_info::<std::net::SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(app.shutdown.clone().cancelled_owned()).await?;
     let _ = executor.await;
+    // What is being sent this moment may end, so that it is not sent twice.
+    let _ = tokio::time::timeout(DRAIN, mail).await;
     app.db.close().await;
     Ok(())
 }
@@ -122,6 +126,7 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let instance =
         runs::instance_id(&config.server.state_dir, &random).context("cannot write the server's name")?;
     let identity = Guards::new(&config, &clock);
+    let mailer = Mailer::new(&config)?;
     let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,
@@ -132,6 +137,7 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
         random,
         objects: Arc::new(objects),
         instance,
+        mailer,
         forge: crate::forge::Forge::default(),
         telemetry: crate::telemetry::Telemetry::default(),
         metrics: Metrics::new()?,
@@ -169,6 +175,12 @@ async fn keep_house(app: App) {
         }
         if let Err(error) = once::delete_expired_once(&app).await {
             tracing::warn!(%error, "expired links and ceremonies could not be deleted; trying again later");
+        }
+        if let Err(error) = mail::delete_old_once(&app).await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "old mails could not be forgotten; trying again later"
+            );
         }
         if let Err(error) = web::delete_old_answers_once(&app).await {
             tracing::warn!(%error, "old answers could not be deleted; trying again later");

@@ -133,6 +133,24 @@ config! {
         /// Sign-in attempts per minute from one address.
         sign_ins_per_minute: u32 = "30",
     }
+    /// Mail to people: confirmations, invitations, resets, notices.
+    mail: Mail {
+        /// The mail server: `smtps://USER:PASSWORD@HOST` (TLS, port 465) or
+        /// `smtp://USER:PASSWORD@HOST` (STARTTLS, port 587), special characters percent-encoded.
+        /// Empty: mails are written to `mail` in the state directory, to try things out.
+        smtp_url: Secret = "",
+        /// Who mails come from, like `CI <ci@example.com>`. Empty: `devenv-cloud` at the host of
+        /// `server.base_url`.
+        from: String = "",
+        /// Whether `smtp://` goes without encryption, also to another machine. To this machine
+        /// it always does.
+        insecure: bool = "false",
+        /// A file with certificates (PEM) of authorities that are trusted with the mail server's
+        /// name beside those of the machine.
+        ca_file: PathBuf = "",
+        /// Seconds that the mail server has to take a mail.
+        timeout_seconds: u32 = "60",
+    }
     /// Execution of jobs by this server itself.
     executor: Executor {
         /// Whether this server executes jobs.

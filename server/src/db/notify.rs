@@ -20,6 +20,8 @@ pub enum Topic {
     /// The queue has moved: something left it, or room was found. There is no new
     /// work in it.
     Moved,
+    /// There is mail to send.
+    Mail,
     /// A run or one of its jobs changed.
     Run(RunId),
     /// An attempt changed: state, lease, new records.
@@ -31,6 +33,7 @@ impl Topic {
         match self {
             Self::Queue => "queue".to_owned(),
             Self::Moved => "moved".to_owned(),
+            Self::Mail => "mail".to_owned(),
             Self::Run(id) => format!("run:{id}"),
             Self::Attempt(id) => format!("attempt:{id}"),
         }
@@ -41,6 +44,7 @@ impl Topic {
         match text.split_once(':') {
             None if text == "queue" => Some(Self::Queue),
             None if text == "moved" => Some(Self::Moved),
+            None if text == "mail" => Some(Self::Mail),
             Some(("run", rest)) => id(rest).map(|id| Self::Run(RunId(id))),
             Some(("attempt", rest)) => id(rest).map(|id| Self::Attempt(AttemptId(id))),
             _ => None,

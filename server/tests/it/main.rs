@@ -24,6 +24,7 @@ mod latency;
 mod lists;
 mod live;
 mod log_search;
+mod mail;
 mod openapi;
 mod orgs;
 mod process;

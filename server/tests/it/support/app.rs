@@ -8,8 +8,9 @@ use devenv_cloud::{
     app::{App, AppParts},
     clock::{Clock, Random},
     config::Config,
-    serve, web,
+    mail, serve, web,
 };
+use devenv_cloud_api::mail::MailText;
 use http::Method;
 
 use super::{Request, database::TestDatabase};
@@ -92,6 +93,17 @@ impl TestApp {
     /// Lets time pass.
     pub fn advance(&self, by: TimeDelta) {
         self.app.clock.advance(by);
+    }
+
+    /// Sends what is due, and gives all mails that were written to files so far,
+    /// oldest first.
+    pub async fn mails(&self) -> Vec<MailText> {
+        while mail::deliver_once(&self.app).await.expect("the database") != mail::Delivery::Idle {}
+        let mut mails = Vec::new();
+        for mail in mail::list(&self.app, None, 1000).await.expect("the database").into_iter().rev() {
+            mails.push(mail::read(&self.app, mail.id).await.expect("a mail in a file"));
+        }
+        mails
     }
 
     /// Listens on a real socket, for clients that must not know that this is a

@@ -6,6 +6,7 @@ pub mod git;
 mod http;
 pub mod people;
 pub mod runners;
+pub mod smtp;
 pub mod work;
 
 pub use app::TestApp;
