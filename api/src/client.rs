@@ -15,6 +15,8 @@ pub enum Method {
     Get,
     /// Create or act.
     Post,
+    /// Replace.
+    Put,
     /// Change.
     Patch,
     /// Remove.
@@ -28,6 +30,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -119,6 +122,24 @@ impl<T: Transport> Client<T> {
     /// See [`Error`].
     pub async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, Error> {
         answer(self.call(Method::Post, path, Some(written(body)?)).await?)
+    }
+
+    /// Posts JSON that is text already, and gives the answer's text.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn post_text(&self, path: &str, body: Option<String>) -> Result<String, Error> {
+        let response = self.call(Method::Post, path, body.map(String::into_bytes)).await?;
+        String::from_utf8(response.body)
+            .map_err(|e| Error::Answer { status: response.status, reason: e.to_string() })
+    }
+
+    /// Replaces what is at `path`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, Error> {
+        answer(self.call(Method::Put, path, Some(written(body)?)).await?)
     }
 
     /// Changes what is at `path`.

@@ -113,6 +113,8 @@ test("a wrong token gets nothing, and no word about what exists", async ({ works
 });
 
 test("a token that may only read cannot push", async ({ workspace, person }) => {
+  // Tokens take a recent proof of who one is.
+  await person.session.post("/session", { email: person.email, password: person.password });
   const { secret } = await person.session.post("/account/tokens", {
     name: "reader",
     scopes: ["read"],

@@ -43,6 +43,11 @@ test.describe("for strangers", () => {
   test("sign-in", async ({ page, person }) => {
     expect(person.email).toBeTruthy();
     await visit(page, "/sign-in", "sign-in");
+    await page.getByLabel("E-mail").fill("somebody.with.a.very.long.address.indeed@subdomain.of.example.org");
+    await page.getByRole("button", { name: "Continue" }).click();
+    await expect(page.getByLabel("Password")).toBeVisible();
+    await hydrated(page);
+    await look(page, "sign-in-password");
   });
 
   test("set-up", async ({ page, startServer }) => {
@@ -80,6 +85,9 @@ test.describe("with runs", () => {
     await visit(page, `/${workspace.project.org}/-/runners`, "runners");
     await visit(page, workspace.page(), "project");
     await visit(page, "/account", "account");
+    await visit(page, "/account/security", "account-security");
+    await visit(page, "/account/sessions", "account-sessions");
+    await visit(page, "/account/tokens", "account-tokens");
     await visit(page, workspace.page("/settings"), "settings");
   });
 

@@ -1,6 +1,6 @@
 //! The document, the routes, and the frame around all pages.
 
-use devenv_cloud_api::accounts::Viewer;
+use devenv_cloud_api::{accounts::Viewer, factors::Standing};
 use leptos::prelude::*;
 use leptos_meta::{MetaTags, provide_meta_context};
 use leptos_router::{
@@ -12,8 +12,10 @@ use crate::{
     asked::ask,
     components::{
         bar::Bar,
+        confirm::{Confirm, ConfirmDialog},
         keys::{KeyHelp, Keys, use_key},
         palette::{Palette, PaletteDialog},
+        time::Until,
     },
     context::{Alive, Assets, Now, Session, Theme, Visitor, use_api},
     pages::{self, not_found::NotFound},
@@ -72,8 +74,13 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/setup") view=pages::setup::Setup />
                 <ParentRoute path=path!("") view=Frame>
                     <Route path=path!("") view=pages::home::Home />
-                    <Route path=path!("/account") view=pages::account::Account />
+                    <Route path=path!("/account") view=pages::account::profile::Profile />
+                    <Route path=path!("/account/security") view=pages::account::security::Security />
+                    <Route path=path!("/account/sessions") view=pages::account::sessions::Sessions />
+                    <Route path=path!("/account/tokens") view=pages::account::tokens::Tokens />
                     <Route path=path!("/:org") view=pages::org::Org />
+                    <Route path=path!("/instance/security") view=pages::instance_security::InstanceSecurity />
+                    <Route path=path!("/:org/-/security") view=pages::org_security::OrgSecurity />
                     <Route path=path!("/:org/-/members") view=pages::members::Members />
                     <Route path=path!("/:org/-/runners") view=pages::runners::Runners />
                     <Route path=path!("/:org/:project") view=pages::project::Project />
@@ -105,6 +112,7 @@ fn Frame() -> impl IntoView {
         let org = path.split('/').nth(1).unwrap_or_default();
         navigate(&format!("/{org}"), Default::default());
     });
+    let confirm = Confirm::provide();
     let palette = Palette::provide();
     use_key("g h", "home", move || home("/", Default::default()));
     view! {
@@ -113,9 +121,34 @@ fn Frame() -> impl IntoView {
         </a>
         <Bar />
         <main id="main" tabindex="-1">
+            <Grace />
             <Outlet />
         </main>
         <KeyHelp />
         <PaletteDialog palette />
+        <ConfirmDialog confirm />
+    }
+}
+
+/// Says to those who still have time that something is asked of them.
+#[component]
+fn Grace() -> impl IntoView {
+    let session = expect_context::<Session>().0;
+    view! {
+        <Transition>
+            {move || Suspend::new(async move {
+                let viewer = session.answer().await.ok().filter(|viewer| viewer.standing == Standing::Grace);
+                viewer
+                    .map(|viewer| {
+                        view! {
+                            <p class="notice">
+                                "This instance asks for a second factor. "
+                                <a href="/account/security">"Set it up"</a>
+                                {viewer.due_at.map(|time| view! { ": you have time " <Until time /> })} "."
+                            </p>
+                        }
+                    })
+            })}
+        </Transition>
     }
 }

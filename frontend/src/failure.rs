@@ -11,6 +11,8 @@ pub type Answer<T> = Result<T, Failure>;
 pub struct Failure {
     /// The HTTP status, where there was an answer.
     pub status: Option<u16>,
+    /// The kind of problem, where the server named one.
+    pub kind: Option<String>,
     /// What happened, in a few words.
     pub title: String,
     /// Why, and what to do.
@@ -22,7 +24,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that the page itself found.
     pub fn local(title: impl Into<String>) -> Self {
-        Self { status: None, title: title.into(), detail: None, fields: Vec::new() }
+        Self { status: None, kind: None, title: title.into(), detail: None, fields: Vec::new() }
     }
 
     /// What the reader asked for does not exist, or not for them.
@@ -43,6 +45,12 @@ impl Failure {
         self.status == Some(404)
     }
 
+    /// Whether a second factor must be set up before anything else.
+    #[must_use]
+    pub fn must_enrol(&self) -> bool {
+        self.kind.as_deref() == Some("must-enrol")
+    }
+
     /// The sentence about one field, if that field was refused.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<String> {
@@ -58,19 +66,22 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Problem(problem) => Self {
-                status: Some(problem.status),
+                status: Some(problem.status).filter(|status| *status > 0),
+                kind: Some(problem.kind),
                 title: problem.title,
                 detail: problem.detail,
                 fields: problem.errors,
             },
             Error::Transport(reason) => Self {
                 status: None,
+                kind: None,
                 title: "The server cannot be reached".to_owned(),
                 detail: Some(format!("Check your connection and try again. ({reason})")),
                 fields: Vec::new(),
             },
             Error::Answer { status, reason } => Self {
                 status: Some(status),
+                kind: None,
                 title: "The server answered something that this page does not understand".to_owned(),
                 detail: Some(format!("Reload the page; it may be older than the server. ({reason})")),
                 fields: Vec::new(),

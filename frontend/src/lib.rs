@@ -19,6 +19,7 @@ pub mod failure;
 pub mod format;
 pub mod live;
 pub mod pages;
+pub mod passkeys;
 pub mod transport;
 
 pub use app::document;

@@ -45,8 +45,17 @@ pub struct Fetch;
 #[cfg(feature = "hydrate")]
 impl Carry for Fetch {
     fn carry(&self, request: Request) -> Carried {
-        Box::pin(send_wrapper::SendWrapper::new(fetch(request)))
+        Box::pin(send_wrapper::SendWrapper::new(fetch_confirmed(request)))
     }
+}
+
+/// What takes a recent proof of who one is, is sent again once the reader gave it.
+#[cfg(feature = "hydrate")]
+async fn fetch_confirmed(request: Request) -> Result<Response, Error> {
+    let response = fetch(request.clone()).await?;
+    let step_up = response.status == 403
+        && std::str::from_utf8(&response.body).is_ok_and(|body| body.contains(r#""type":"step-up""#));
+    if step_up && crate::components::confirm::confirmed().await { fetch(request).await } else { Ok(response) }
 }
 
 #[cfg(feature = "hydrate")]

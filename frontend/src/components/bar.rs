@@ -29,7 +29,7 @@ fn crumbs(path: &str) -> Vec<Crumb> {
         }
     };
     match parts.as_slice() {
-        ["account"] => add("account".to_owned(), 1),
+        [own @ ("account" | "instance"), ..] => add((*own).to_owned(), 1),
         [org, rest @ ..] => {
             add((*org).to_owned(), 1);
             match rest {
@@ -243,6 +243,7 @@ mod tests {
         for (path, words) in [
             ("/", &[][..]),
             ("/account", &["account"]),
+            ("/account/security", &["account"]),
             ("/acme", &["acme"]),
             ("/acme/-/members", &["acme", "members"]),
             ("/acme/-/runners", &["acme", "runners"]),

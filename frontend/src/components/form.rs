@@ -173,8 +173,8 @@ pub fn Field(
     /// Its name in the request.
     name: &'static str,
     /// Its id, where another form of the page has a field of this name.
-    #[prop(optional)]
-    id: Option<&'static str>,
+    #[prop(optional, into)]
+    id: Option<String>,
     /// `text`, `password`, `email`, `number`.
     #[prop(default = "text")]
     kind: &'static str,
@@ -193,7 +193,7 @@ pub fn Field(
     #[prop(optional)]
     mono: bool,
 ) -> impl IntoView {
-    let id = format!("field-{}", id.unwrap_or(name));
+    let id = format!("field-{}", id.as_deref().unwrap_or(name));
     let hint_id = format!("{id}-hint");
     let described = hint_id.clone();
     let initial = value.map(|v| v.get_untracked());

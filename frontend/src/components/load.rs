@@ -87,6 +87,9 @@ pub fn ProblemPage(failure: Failure) -> impl IntoView {
     if failure.is_signed_out() {
         return view! { <SignInFirst /> }.into_any();
     }
+    if failure.must_enrol() {
+        return view! { <EnrolFirst /> }.into_any();
+    }
     if failure.is_not_found() {
         return view! { <NotFound /> }.into_any();
     }
@@ -132,6 +135,29 @@ fn SignInFirst() -> impl IntoView {
                     "Sign in"
                 </a>
                 " to see this page."
+            </p>
+        </section>
+    }
+}
+
+/// The visitor must set up a second factor before anything else.
+#[component]
+fn EnrolFirst() -> impl IntoView {
+    const ADDRESS: &str = "/account/security";
+    if let Some(outcome) = use_context::<Outcome>() {
+        outcome.set_redirect(ADDRESS.to_owned());
+    }
+    Effect::new(move |_| browser::leave_for(ADDRESS));
+    view! {
+        <Title text="Set up a second factor" />
+        <section class="problem-page">
+            <h1>"Set up a second factor"</h1>
+            <p>
+                "It is required here before you go on. "
+                <a href=ADDRESS rel="external">
+                    "Set it up"
+                </a>
+                "."
             </p>
         </section>
     }

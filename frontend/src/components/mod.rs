@@ -4,6 +4,7 @@
 pub mod annotations;
 pub mod bar;
 pub mod code;
+pub mod confirm;
 pub mod form;
 pub mod keys;
 pub mod latency;
@@ -11,6 +12,7 @@ pub mod load;
 pub mod log;
 pub mod page_head;
 pub mod palette;
+pub mod policy;
 pub mod project_rows;
 pub mod reproduce;
 pub mod run_rows;

@@ -2,10 +2,12 @@
 
 pub mod account;
 pub mod home;
+pub mod instance_security;
 pub mod job;
 pub mod members;
 pub mod not_found;
 pub mod org;
+pub mod org_security;
 pub mod project;
 pub mod project_settings;
 pub mod run;

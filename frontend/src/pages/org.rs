@@ -39,6 +39,13 @@ pub(super) fn tabs(org: &Organisation, current: &str) -> Vec<Tab> {
             current: current == "runners",
         });
     }
+    if org.allowed.contains(&Action::UpdateOrg) {
+        tabs.push(Tab {
+            label: "Security",
+            href: format!("/{}/-/security", org.slug),
+            current: current == "security",
+        });
+    }
     tabs
 }
 

@@ -232,7 +232,7 @@ fn FirstPush(
                 <li>
                     <p>
                         "Create a token that may write, in " <a href=settings>"settings"</a> " or in your "
-                        <a href="/account">"account"</a> ". It is the password that git asks for."
+                        <a href="/account/tokens">"account"</a> ". It is the password that git asks for."
                     </p>
                 </li>
                 <li>

@@ -10,7 +10,7 @@ use axum::{
 };
 use devenv_cloud_api::{
     accounts::{AuthMethod, Setup},
-    factors::{Code, Password},
+    factors::Code,
     sign_in::Identify,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -51,6 +51,12 @@ struct SignInForm {
     /// Present if it is chosen.
     #[serde(default)]
     keep: String,
+}
+
+/// With whatever else password managers fill in.
+#[derive(Deserialize)]
+struct PasswordForm {
+    password: String,
 }
 
 /// A form's fields. What is no such form is nothing that a person filled in.
@@ -114,7 +120,7 @@ async fn password(
     way: Way,
     Browser(browser): Browser,
     Origin(origin): Origin,
-    Fields(form): Fields<Password>,
+    Fields(form): Fields<PasswordForm>,
 ) -> Response {
     let Some(key) = way.key() else { return nothing_under_way() };
     step(&app, arrival::password(&app, &browser, key, form.password, &origin).await, None)

@@ -42,6 +42,7 @@ const NEEDED: &[(Probe, &[&str])] = &[
     (Probe::Program("xz"), &["xz-utils"]),
     // The tests.
     (Probe::Program("nix-instantiate"), &["nix-bin"]),
+    (Probe::Program("oathtool"), &["oathtool"]),
     (Probe::Program("psql"), &["postgresql"]),
     (Probe::Path("/usr/lib/postgresql"), &["postgresql"]),
     (Probe::Program("setpriv"), &["util-linux"]),

@@ -20,7 +20,7 @@ pub fn Tokens(
             <p class="muted">
                 "A token is the password for git and the API. These can reach this project and nothing else, and are "
                 "the right ones for machines. For all that you can reach, create one in your "
-                <a href="/account">"account"</a> "."
+                <a href="/account/tokens">"account"</a> "."
             </p>
             <CreateTokenForm path=path />
             <TokenRows tokens on_revoked=reload />

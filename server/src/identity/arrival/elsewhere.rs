@@ -18,6 +18,7 @@ use crate::{
         session::{Origin, ProviderSession},
         store,
     },
+    mail::notices,
     refusal::Refusal,
 };
 
@@ -164,6 +165,6 @@ pub(super) async fn link(
         other => other?,
     }
     let event = Event::new(AuditAction::LinkAccount, origin).by(user).target(&external.shown());
-    audit::record(app, tx, event).await?;
-    Ok(())
+    audit::record(app, &mut *tx, event).await?;
+    notices::account_linked(app, tx, user, &external.shown(), origin).await
 }

@@ -15,6 +15,7 @@ use crate::{
         principal::{SessionPrincipal, User},
         session::{self, Origin},
     },
+    mail::notices,
     refusal::Refusal,
 };
 
@@ -96,6 +97,7 @@ pub async fn confirm(
         return Err(already());
     }
     audit::record(app, &mut tx, Event::new(AuditAction::AddCodes, origin).by(user)).await?;
+    notices::codes_added(app, &mut tx, user, origin).await?;
     tx.commit().await?;
     app.identity.codes.give_back(&user.id);
     session::reauthenticated(app, browser, AuthMethod::OneTimeCode).await
@@ -113,6 +115,7 @@ pub async fn remove(app: &AppParts, asker: &SessionPrincipal, origin: &Origin) -
     super::require_enough_left(&mut tx, asker.user.id).await?;
     super::forget_useless_recovery_codes(&mut tx, asker.user.id).await?;
     audit::record(app, &mut tx, Event::new(AuditAction::RemoveCodes, origin).by(&asker.user)).await?;
+    notices::codes_removed(app, &mut tx, &asker.user, origin).await?;
     tx.commit().await?;
     Ok(())
 }

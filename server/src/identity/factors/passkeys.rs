@@ -30,6 +30,7 @@ use crate::{
         session::{self, Origin},
         store as accounts,
     },
+    mail::notices,
     once::{self, Once},
     refusal::Refusal,
 };
@@ -199,6 +200,7 @@ pub async fn add(
     }
     audit::record(app, &mut tx, Event::new(AuditAction::AddPasskey, origin).by(&asker.user).target(&name))
         .await?;
+    notices::passkey_added(app, &mut tx, &asker.user, &name, origin).await?;
     tx.commit().await?;
     session::reauthenticated(app, browser, AuthMethod::Passkey).await?;
     let listed = store::list_passkeys(&app.db, asker.user.id).await?;
@@ -211,7 +213,11 @@ fn checked_name(name: &str) -> Result<String, Refusal> {
     Ok(name.to_owned())
 }
 
-fn read<T: serde::de::DeserializeOwned>(credential: serde_json::Value) -> Result<T, Refusal> {
+fn read<T: serde::de::DeserializeOwned>(mut credential: serde_json::Value) -> Result<T, Refusal> {
+    // An authenticator need not name a person who is known already.
+    if let Some(response) = credential.get_mut("response").and_then(|response| response.as_object_mut()) {
+        response.entry("userHandle").or_insert(serde_json::Value::Null);
+    }
     serde_json::from_value(credential)
         .map_err(|_| Refusal::field("credential", "this is no answer of an authenticator"))
 }
@@ -254,6 +260,7 @@ pub async fn remove(
     super::forget_useless_recovery_codes(&mut tx, asker.user.id).await?;
     let event = Event::new(AuditAction::RemovePasskey, origin).by(&asker.user).target(&name);
     audit::record(app, &mut tx, event).await?;
+    notices::passkey_removed(app, &mut tx, &asker.user, &name, origin).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -353,7 +360,10 @@ async fn check(
         // A counter that went back: perhaps somebody has a copy of the key (WA-06).
         Err(WebauthnError::CredentialPossibleCompromise) => {
             let event = Event::new(AuditAction::SuspectPasskey, origin).about(user).with(AuthMethod::Passkey);
-            audit::record(app, &app.db, event.refused()).await?;
+            let mut tx = app.db.begin().await?;
+            audit::record(app, &mut tx, event.target(&row.name).refused()).await?;
+            notices::passkey_suspected(app, &mut tx, user, &row.name, origin).await?;
+            tx.commit().await?;
             return Err(Refusal::Unproven(
                 "this passkey was refused, because it looks as if somebody had a copy of it. Sign in another way, \
                  remove it under Account, Security, and add a new one"

@@ -14,6 +14,7 @@ use crate::{
         secret,
         session::Origin,
     },
+    mail::notices,
     refusal::Refusal,
 };
 
@@ -83,6 +84,7 @@ pub async fn make(
     let mut tx = app.db.begin().await?;
     store::replace_recovery_codes(&mut tx, user.id, &hashes, Some(app.clock.now())).await?;
     audit::record(app, &mut tx, Event::new(AuditAction::MakeRecoveryCodes, origin).by(user)).await?;
+    notices::recovery_codes_made(app, &mut tx, user, origin).await?;
     tx.commit().await?;
     Ok(RecoveryCodes { codes })
 }
@@ -114,6 +116,8 @@ pub async fn use_recovery_code(
         ));
     }
     audit::record(app, &mut tx, event.by(user)).await?;
+    let (left, _) = store::recovery_codes_left(&mut tx, user.id).await?;
+    notices::recovery_code_used(app, &mut tx, user, left, origin).await?;
     tx.commit().await?;
     app.identity.recovery.give_back(&user.id);
     Ok(())

@@ -14,6 +14,7 @@ use crate::db::{Db, DbError, Row, Target, Tx, query};
 pub(super) struct PasskeyRow {
     pub(super) id: PasskeyId,
     pub(super) user: UserId,
+    pub(super) name: String,
     pub(super) passkey: Passkey,
     /// The column's text, to change it only if nobody else has.
     pub(super) text: String,
@@ -31,7 +32,13 @@ fn parse(text: &str) -> Result<Passkey, DbError> {
 
 fn passkey(row: &Row) -> Result<PasskeyRow, DbError> {
     let text: String = row.get("credential")?;
-    Ok(PasskeyRow { id: row.get("id")?, user: row.get("user_id")?, passkey: parse(&text)?, text })
+    Ok(PasskeyRow {
+        id: row.get("id")?,
+        user: row.get("user_id")?,
+        name: row.get("name")?,
+        passkey: parse(&text)?,
+        text,
+    })
 }
 
 pub(super) async fn insert_passkey(
@@ -58,7 +65,7 @@ pub(super) async fn insert_passkey(
 }
 
 pub(super) async fn find_passkey(db: &Db, credential: &[u8]) -> Result<Option<PasskeyRow>, DbError> {
-    query("SELECT id, user_id, credential FROM passkeys WHERE credential_id = $1")
+    query("SELECT id, user_id, name, credential FROM passkeys WHERE credential_id = $1")
         .bind(credential)
         .optional(db)
         .await?
@@ -71,7 +78,7 @@ pub(super) async fn passkeys_of(
     target: impl Into<Target<'_>>,
     user: UserId,
 ) -> Result<Vec<PasskeyRow>, DbError> {
-    query("SELECT id, user_id, credential FROM passkeys WHERE user_id = $1 ORDER BY id")
+    query("SELECT id, user_id, name, credential FROM passkeys WHERE user_id = $1 ORDER BY id")
         .bind(user)
         .all(target)
         .await?
@@ -262,13 +269,16 @@ pub(super) async fn replace_recovery_codes(
 }
 
 /// How many recovery codes are left, and since when there are any.
-pub(super) async fn recovery_codes_left(db: &Db, user: UserId) -> Result<(u32, Option<Timestamp>), DbError> {
+pub(super) async fn recovery_codes_left(
+    target: impl Into<Target<'_>>,
+    user: UserId,
+) -> Result<(u32, Option<Timestamp>), DbError> {
     let row = query(
         "SELECT COUNT(*) AS n, MIN(created_at) AS since FROM recovery_codes \
          WHERE user_id = $1 AND used_at IS NULL",
     )
     .bind(user)
-    .one(db)
+    .one(target)
     .await?;
     Ok((row.get("n")?, row.get("since")?))
 }

@@ -547,6 +547,23 @@ pub(super) fn api() -> Router {
                 ])
             }),
         )
+        .route("/sign-in", get(|| async {
+            Json(json!({
+                "step": "identify", "methods": ["hwk"], "may_keep": true,
+                "providers": [{ "name": "github", "label": "GitHub" }],
+            }))
+        }))
+        .route("/account/factors", get(|| async {
+            Json(json!({
+                "password": true, "codes_since": ago(4_000_000), "recovery_codes": 8,
+                "recovery_codes_since": ago(4_000_000), "standing": "grace", "due_at": now() + TimeDelta::days(3),
+                "asked": "phishing-resistant",
+                "passkeys": [
+                    { "id": id(71), "name": "blue key", "synced": false, "created_at": ago(900_000) },
+                    { "id": id(72), "name": LONG, "synced": true, "created_at": ago(90_000), "last_used_at": ago(60) },
+                ],
+            }))
+        }))
         .route(
             "/account/password",
             post(|| async {

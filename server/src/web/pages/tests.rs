@@ -120,17 +120,32 @@ const PAGES: &[(&str, &[&str])] = &[
     ),
     ("/acme/web/runs/41/x86_64-linux?span=all", &["test result: FAILED", "Trace and log"]),
     ("/acme/web/runs/40/x86_64-linux", &["1,000,000 lines", "20,011 spans", "Download"]),
+    ("/account", &["ada@example.org", "Your name", "Current password", "Security", "Tokens"]),
     (
-        "/account",
+        "/account/security",
         &[
-            "Your name",
-            "Current password",
-            "laptop",
+            "Passkeys",
+            "blue key",
+            "on several devices",
+            "never used",
+            "Add a passkey",
+            "Remove the app",
+            "8 of 10 are left",
+            "Set it up: you have time",
+        ],
+    ),
+    (
+        "/account/sessions",
+        &[
             "Chrome on Linux",
             "this browser",
             "End all other sessions",
+            "password and one-time code",
+            "two factors",
         ],
     ),
+    ("/account/tokens", &["laptop", "Revoke", "New token"]),
+    ("/sign-in", &["E-mail address", "Continue", "Use a passkey", "Continue with GitHub"]),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,143 +1,73 @@
-//! `/account`: name, password, tokens, sessions.
+//! `/account/sessions`: the browsers in which I am signed in.
 
 use devenv_cloud_api::{
-    accounts::{ChangePassword, Session as SignedIn, Token, UpdateAccount, User, Viewer},
+    accounts::{Assurance, AuthMethod, Session as SignedIn},
     page::Page,
 };
 use leptos::prelude::*;
 
+use super::AccountHead;
 use crate::{
     asked::ask,
     components::{
-        form::{ApiForm, Field, Outcome, Submit},
+        form::{Outcome, Submit},
         load::Load,
-        page_head::PageHead,
         time::Ago,
-        tokens::{CreateTokenForm, TokenRows},
     },
-    context::{Session, use_alive, use_api},
+    context::{use_alive, use_api},
     format,
 };
 
-/// The account's page.
+/// The page of one's sessions.
 #[component]
-pub fn Account() -> impl IntoView {
+pub fn Sessions() -> impl IntoView {
     let api = use_api();
-    let asked = ask(move || {
+    let asked = ask::<Page<SignedIn>, _>(move || {
         let api = api.clone();
-        async move {
-            let viewer: Viewer = api.get("/session").await?;
-            let tokens: Page<Token> = api.get("/account/tokens").await?;
-            let sessions: Page<SignedIn> = api.get("/account/sessions").await?;
-            Ok((viewer, tokens, sessions))
-        }
+        async move { Ok(api.get("/account/sessions").await?) }
     });
     let reload = move || asked.refetch();
     view! {
+        <AccountHead at="/sessions" />
         <Load
             asked
-            what="your account"
-            view=move |(viewer, tokens, sessions): (Viewer, Page<Token>, Page<SignedIn>)| {
+            what="your sessions"
+            view={move |sessions: Page<SignedIn>| {
                 view! {
-                    <PageHead title="Account" about=viewer.user.email.clone() />
-                    <div class="sections">
-                        <section aria-labelledby="name-title">
-                            <h2 id="name-title">"Name"</h2>
-                            <NameForm user=viewer.user.clone() />
-                        </section>
-                        <section aria-labelledby="password-title">
-                            <h2 id="password-title">"Password"</h2>
-                            <PasswordForm email=viewer.user.email.clone() />
-                        </section>
-                        <section aria-labelledby="tokens-title">
-                            <h2 id="tokens-title">"Tokens"</h2>
-                            <p class="muted">"A token is your password for git and the API. It can never do more than you."</p>
-                            <CreateTokenForm path="/account/tokens".to_owned() />
-                            <TokenRows tokens=tokens.items on_revoked=reload />
-                        </section>
-                        <section aria-labelledby="sessions-title">
-                            <h2 id="sessions-title">"Where you are signed in"</h2>
-                            <Sessions sessions=sessions.items reload />
-                        </section>
-                    </div>
+                    <section aria-labelledby="sessions-title">
+                        <h2 id="sessions-title">"Where you are signed in"</h2>
+                        <p class="muted">"End what you do not know, and then change your password."</p>
+                        <Rows sessions=sessions.items reload />
+                    </section>
                 }
                     .into_any()
-            }
+            }}
         />
     }
 }
 
-#[component]
-fn NameForm(user: User) -> impl IntoView {
-    let api = use_api();
-    let session = use_context::<Session>();
-    let name = RwSignal::new(user.name);
-    let submit = Submit::new();
-    let send = move || {
-        let body = UpdateAccount { name: Some(name.get_untracked().trim().to_owned()) };
-        let api = api.clone();
-        submit.send(async move { api.patch::<_, User>("/account", &body).await }, move |_| {
-            submit.say("Saved.");
-            if let Some(session) = session {
-                session.0.refetch();
-            }
-        });
-    };
-    view! {
-        <ApiForm submit button="Save" on_submit=send>
-            <Field
-                label="Your name"
-                name="name"
-                value=name
-                autocomplete="name"
-                hint="As others see it."
-                error=submit.field("name")
-            />
-        </ApiForm>
+/// How somebody proved who they are, in words.
+#[must_use]
+pub fn methods_in_words(methods: &[AuthMethod]) -> String {
+    let words: Vec<&str> = methods.iter().copied().map(method_in_words).collect();
+    words.join(" and ")
+}
+
+/// A proof, in words.
+#[must_use]
+pub const fn method_in_words(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Password => "password",
+        AuthMethod::OneTimeCode => "one-time code",
+        AuthMethod::Passkey => "passkey",
+        AuthMethod::RecoveryCode => "recovery code",
+        AuthMethod::Federated => "provider",
+        AuthMethod::Token => "token",
     }
 }
 
 #[component]
-fn PasswordForm(email: String) -> impl IntoView {
-    let api = use_api();
-    let (current, new) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
-    let submit = Submit::new();
-    let send = move || {
-        let body = ChangePassword { current: current.get_untracked(), new: new.get_untracked() };
-        let api = api.clone();
-        submit.send(async move { api.post::<_, ()>("/account/password", &body).await }, move |()| {
-            current.set(String::new());
-            new.set(String::new());
-            submit.say("Changed. All your other sessions have ended.");
-        });
-    };
-    view! {
-        <ApiForm submit button="Change password" on_submit=send>
-            // Password managers want to know whose password it is.
-            <input class="visually-hidden" type="text" name="username" autocomplete="username" value=email readonly tabindex="-1" aria-hidden="true" aria-label="E-mail address" />
-            <Field
-                label="Current password"
-                name="current"
-                kind="password"
-                value=current
-                autocomplete="current-password"
-                error=submit.field("current")
-            />
-            <Field
-                label="New password"
-                name="new"
-                kind="password"
-                value=new
-                autocomplete="new-password"
-                hint="8 characters or more. Your other sessions end."
-                error=submit.field("new")
-            />
-        </ApiForm>
-    }
-}
-
-#[component]
-fn Sessions(sessions: Vec<SignedIn>, reload: impl Fn() + Clone + Send + Sync + 'static) -> impl IntoView {
+fn Rows(sessions: Vec<SignedIn>, reload: impl Fn() + Clone + Send + Sync + 'static) -> impl IntoView {
     let api = use_api();
     let alive = use_alive();
     let submit = Submit::new();
@@ -164,8 +94,16 @@ fn Sessions(sessions: Vec<SignedIn>, reload: impl Fn() + Clone + Send + Sync + '
                                 <span class="row-title clip" title=session.user_agent.clone()>
                                     {browser.clone()}
                                 </span>
-                                <span class="muted">
+                                <span class="muted session-row-about">
                                     <code>{session.ip}</code>
+                                    <span>
+                                        {methods_in_words(&session.methods)}
+                                        {session.provider.map(|provider| format!(" ({provider})"))}
+                                    </span>
+                                    {(session.assurance == Assurance::Multi).then(|| view! { <span class="badge">"two factors"</span> })}
+                                    <span title=format::exact(session.authenticated_at)>
+                                        "confirmed " <Ago time=session.authenticated_at />
+                                    </span>
                                 </span>
                             </span>
                             <span class="muted row-end" title=format!("until {}", format::exact(session.expires_at))>

@@ -1,0 +1,36 @@
+//! `/instance/security`: what this instance asks of everybody's sign-in.
+
+use devenv_cloud_api::factors::SignInPolicy;
+use leptos::prelude::*;
+
+use crate::{
+    asked::ask,
+    components::{load::Load, page_head::PageHead, policy::PolicyForm},
+    context::use_api,
+};
+
+/// The page.
+#[component]
+pub fn InstanceSecurity() -> impl IntoView {
+    let api = use_api();
+    let asked = ask::<SignInPolicy, _>(move || {
+        let api = api.clone();
+        async move { Ok(api.get("/instance/sign-in-policy").await?) }
+    });
+    view! {
+        <Load
+            asked
+            what="the policy"
+            view=|policy: SignInPolicy| {
+                view! {
+                    <PageHead title="Instance" window_title="Security of the instance" />
+                    <section aria-labelledby="policy-title">
+                        <h2 id="policy-title">"Sign-in"</h2>
+                        <PolicyForm policy path="/instance/sign-in-policy".to_owned() of="this instance" />
+                    </section>
+                }
+                    .into_any()
+            }
+        />
+    }
+}
