@@ -147,9 +147,8 @@ test("a guest that says nothing ends in an error, and others' jobs run meanwhile
   workspace.git.remove();
 });
 
-test("a guest reaches nobody: not the host, not the network, not another machine", async ({ startServer }) => {
-  const [server, workspace] = await start(startServer);
-  // Somebody listens on the host, on both of its loopback addresses.
+/** Somebody who listens on the host, on both of its loopback addresses, and counts who comes. */
+async function listenOnHost(): Promise<{ port: number; end: () => number }> {
   let connections = 0;
   const listener = createServer((socket) => {
     connections += 1;
@@ -157,8 +156,18 @@ test("a guest reaches nobody: not the host, not the network, not another machine
   }).listen(0, "::");
   await new Promise((resolve) => listener.once("listening", resolve));
   const { port } = listener.address() as AddressInfo;
+  const end = () => {
+    listener.close();
+    return connections;
+  };
+  return { port, end };
+}
+
+test("a guest reaches nobody: not the host, not the network, not another machine", async ({ startServer }) => {
+  const [server, workspace] = await start(startServer);
+  const host = await listenOnHost();
   // Two machines at the same time: neither finds the other.
-  const numbers = [await attack(workspace, `network.${port}`), await attack(workspace, `network.${server.port}`)];
+  const numbers = [await attack(workspace, `network.${host.port}`), await attack(workspace, `network.${server.port}`)];
   for (const number of numbers) {
     const run = await workspace.ended(number);
     expect([run.state, reason(run)]).toEqual(["failure", "reached nobody"]);
@@ -168,28 +177,20 @@ test("a guest reaches nobody: not the host, not the network, not another machine
     expect(said).toMatch(/169\.254\.169\.254:80: Network is unreachable/);
     expect(said).toMatch(/vsock: /);
   }
-  listener.close();
-  expect(connections).toBe(0);
+  expect(host.end()).toBe(0);
   workspace.git.remove();
 });
 
 test("a guest that asks the server to connect for it reaches nobody either", async ({ startServer }) => {
   const [server, workspace] = await start(startServer);
-  let connections = 0;
-  const listener = createServer((socket) => {
-    connections += 1;
-    socket.destroy();
-  }).listen(0, "::");
-  await new Promise((resolve) => listener.once("listening", resolve));
-  const { port } = listener.address() as AddressInfo;
-  for (const number of [await attack(workspace, `streams.${port}`), await attack(workspace, `streams.${server.port}`)]) {
+  const host = await listenOnHost();
+  for (const number of [await attack(workspace, `streams.${host.port}`), await attack(workspace, `streams.${server.port}`)]) {
     const run = await workspace.ended(number);
     expect([run.state, reason(run)]).toEqual(["failure", "reached nobody"]);
     const said = await workspace.text(number);
     expect(said.match(/: Refused: /g)?.length, said).toBeGreaterThanOrEqual(12);
   }
-  listener.close();
-  expect(connections).toBe(0);
+  expect(host.end()).toBe(0);
   await expectUnharmed(server, workspace);
   workspace.git.remove();
 });

@@ -81,6 +81,8 @@ enum Bench {
     Push(bench::Push),
     /// Restores, memory, channel, and how much slower Nix is in a machine.
     Machines(bench::Machines),
+    /// Sign-ins: how many a second, and what a storm of them does to others.
+    Signin(bench::SignIn),
 }
 
 fn main() -> ExitCode {
@@ -110,6 +112,7 @@ fn run() -> Result<()> {
         Command::Test { only, playwright } => test::run(&layout, &only, &playwright),
         Command::Demo { once, port } => demo::run(&layout, once, port),
         Command::Bench { what: Bench::Push(what) } => bench::push(&layout, &what),
+        Command::Bench { what: Bench::Signin(what) } => bench::sign_in(&layout, &what),
         Command::Bench { what: Bench::Machines(what) } => bench::machines(&layout, &what),
         Command::Soak(what) => soak::run(&layout, &what),
     }

@@ -1,9 +1,11 @@
 //! Benchmarks: figures for people to compare, never tests with a limit, since
 //! another machine or a busy minute gives other figures.
 
+mod authenticator;
 mod buildbot;
 mod project;
 mod push;
+mod signin;
 mod spread;
 
 use std::{
@@ -13,7 +15,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use self::push::{Push, push};
+pub(crate) use self::{
+    push::{Push, push},
+    signin::{SignIn, sign_in},
+};
 use crate::{
     build::{self, Built},
     layout::Layout,

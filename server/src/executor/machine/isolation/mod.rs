@@ -255,13 +255,7 @@ impl Isolation {
             program,
             arguments: vec![c"--version".to_owned()],
             descriptors: Vec::new(),
-            limits: [
-                (Resource::Core, 0),
-                (Resource::Memlock, 0),
-                (Resource::Nofile, 128),
-                (Resource::Fsize, 0),
-                (Resource::As, 4 << 30),
-            ],
+            limits: SMALL,
             patient: false,
             group: None,
             kvm: false,
@@ -314,6 +308,15 @@ impl Isolation {
     }
 }
 
+/// The limits of a program that only has to show that it can be started.
+const SMALL: [(Resource, u64); 5] = [
+    (Resource::Core, 0),
+    (Resource::Memlock, 0),
+    (Resource::Nofile, 128),
+    (Resource::Fsize, 0),
+    (Resource::As, 4 << 30),
+];
+
 enum Trial {
     NotStarted(NotStarted),
     Failed(String),
@@ -330,13 +333,7 @@ mod tests {
             program: Path::new("/bin/sleep"),
             arguments: vec![c"1000".to_owned()],
             descriptors: Vec::new(),
-            limits: [
-                (Resource::Core, 0),
-                (Resource::Memlock, 0),
-                (Resource::Nofile, 128),
-                (Resource::Fsize, 0),
-                (Resource::As, 4 << 30),
-            ],
+            limits: SMALL,
             patient: false,
             group: None,
             kvm: false,
