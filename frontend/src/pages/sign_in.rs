@@ -244,7 +244,8 @@ fn Prove(state: SignInState) -> impl IntoView {
             <input class="visually-hidden" type="text" name="username" autocomplete="username" value=username readonly tabindex="-1" aria-hidden="true" aria-label="E-mail address" />
             <Field label="Password" name="password" kind="password" autocomplete="current-password" />
             <div class="form-actions">
-                <button class="button primary wide">"Sign in"</button>
+                // The strongest way is the one that stands out.
+                <button class=if passkey { "button wide" } else { "button primary wide" }>"Sign in"</button>
             </div>
         </form>
         <p class="door-more">

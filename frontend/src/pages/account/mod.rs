@@ -33,11 +33,11 @@ pub fn AccountHead(
         .collect();
     view! {
         <PageHead title="Account" />
-        <Tabs label="Account" tabs />
         <Transition>
             {move || Suspend::new(async move {
                 session.answer().await.ok().map(|viewer: Viewer| view! { <p class="muted">{viewer.user.email}</p> })
             })}
         </Transition>
+        <Tabs label="Account" tabs />
     }
 }
