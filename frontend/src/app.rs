@@ -71,6 +71,7 @@ pub fn App() -> impl IntoView {
         <Router>
             <Routes fallback=|| view! { <NotFound /> }>
                 <Route path=path!("/sign-in") view=pages::sign_in::SignIn />
+                <Route path=path!("/confirm") view=pages::confirm::Confirm />
                 <Route path=path!("/setup") view=pages::setup::Setup />
                 <ParentRoute path=path!("") view=Frame>
                     <Route path=path!("") view=pages::home::Home />

@@ -1,6 +1,7 @@
 //! One file per route, named like it.
 
 pub mod account;
+pub mod confirm;
 pub mod home;
 pub mod instance_security;
 pub mod job;

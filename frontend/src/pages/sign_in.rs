@@ -10,7 +10,7 @@ use devenv_cloud_api::{
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use super::query;
+use super::{confirm::own, query};
 use crate::{
     asked::ask,
     browser,
@@ -157,13 +157,9 @@ fn offer_by_autofill(return_to: Memo<String>) {
 
 /// Before anything was said, only the page's address knows where to go.
 fn arrive(answer: &str, return_to: &str) {
-    // One slash, and then something that is no second one: a path of ours.
-    let own = return_to.starts_with('/') && !return_to[1..].starts_with(['/', '\\']);
-    if own
-        && json::read::<SignInState>(answer)
-            .is_ok_and(|s| s.step == SignInStep::Done && s.return_to.is_none())
-    {
-        browser::leave_for(return_to);
+    let done = json::read::<SignInState>(answer);
+    if done.is_ok_and(|state| state.step == SignInStep::Done && state.return_to.is_none()) {
+        browser::leave_for(own(return_to));
     } else {
         leave(answer);
     }

@@ -18,7 +18,7 @@ use tower_sessions::Session;
 
 use super::{
     ApiError,
-    extract::{Browser, Origin},
+    extract::{Browser, InPerson, Origin},
     way::{self, Way},
 };
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     identity::{
         self, Beginning,
         arrival::{self, Arrival},
+        step_up,
     },
     refusal::Refusal,
 };
@@ -37,6 +38,9 @@ pub(super) fn routes() -> Router<App> {
         .route("/sign-in/code", post(code))
         .route("/sign-in/recovery-code", post(recovery_code))
         .route("/sign-in/start-over", post(start_over))
+        .route("/confirm/password", post(confirm_password))
+        .route("/confirm/code", post(confirm_code))
+        .route("/confirm/recovery-code", post(confirm_recovery_code))
         .route("/sign-out", post(sign_out))
         .route("/setup", post(set_up))
 }
@@ -157,6 +161,57 @@ async fn start_over(State(app): State<App>, way: Way) -> Result<Response, ApiErr
 
 fn nothing_under_way() -> Response {
     see("/sign-in?problem=over")
+}
+
+/// A proof, and where to go with it.
+#[derive(Deserialize)]
+struct ConfirmForm {
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    return_to: String,
+}
+
+/// Where a confirmation leads.
+fn confirmed(result: Result<(), Refusal>, return_to: &str) -> Response {
+    let return_to = own_path(return_to);
+    match result {
+        Ok(()) => see(return_to.unwrap_or("/")),
+        Err(refusal) => back("/confirm", &refusal.into(), &[("return_to", return_to)]),
+    }
+}
+
+async fn confirm_password(
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    InPerson(asker): InPerson,
+    Fields(form): Fields<ConfirmForm>,
+) -> Response {
+    confirmed(step_up::password(&app, &browser, &asker, form.password, &origin).await, &form.return_to)
+}
+
+async fn confirm_code(
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    InPerson(asker): InPerson,
+    Fields(form): Fields<ConfirmForm>,
+) -> Response {
+    confirmed(step_up::code(&app, &browser, &asker, &form.code, &origin).await, &form.return_to)
+}
+
+async fn confirm_recovery_code(
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    InPerson(asker): InPerson,
+    Fields(form): Fields<ConfirmForm>,
+) -> Response {
+    let result = step_up::recovery_code(&app, &browser, &asker, &form.code, &origin).await;
+    confirmed(result, &form.return_to)
 }
 
 async fn sign_out(Browser(browser): Browser) -> Result<Response, ApiError> {
