@@ -4,7 +4,7 @@ use devenv_cloud_api::accounts::{Assurance, AuthMethod, ChangePassword, Viewer};
 use tower_sessions::Session;
 
 use super::{
-    password,
+    arrival, password,
     principal::{Principal, SessionPrincipal, User},
     session::{self, Origin},
     store,
@@ -72,9 +72,10 @@ pub async fn change_password(
         return Err(Refusal::Conflict("the password was changed meanwhile; try again".to_owned()));
     }
     store::delete_other_sessions(&mut tx, *id, asker.session).await?;
+    arrival::end_all(&mut tx, *id).await?;
     tx.commit().await?;
     tracing::info!(user = %id, "password changed");
-    session::reauthenticated(app, session, AuthMethod::Password).await
+    session::reauthenticated(app, session, asker.held, AuthMethod::Password).await
 }
 
 /// Changes one's own display name.

@@ -25,7 +25,7 @@ use tower_sessions::{
 };
 
 use super::{
-    policy::Strength,
+    policy::{Held, Strength},
     principal::{Principal, SessionPrincipal, User},
     secret,
     store::{self, SessionRow},
@@ -40,6 +40,9 @@ use crate::{
 
 /// The key of [`Auth`] in the session's data.
 const AUTH: &str = "auth";
+
+/// The key of the new id in the data of a session whose row has it already.
+const MOVED: &str = "moved";
 
 /// How exactly `last_seen_at` is kept: a write a minute, not one a request.
 const SEEN_EVERY: TimeDelta = TimeDelta::minutes(1);
@@ -158,6 +161,12 @@ impl tower_sessions::SessionStore for Store {
     /// The database refuses an id that is there already; with 128 random bits
     /// that is a broken generator and not bad luck.
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
+        if let Some(moved) = record.data.remove(MOVED) {
+            let id: Option<String> = serde_json::from_value(moved).ok();
+            let id = id.and_then(|id| id.parse().ok());
+            record.id = id.ok_or_else(|| session_store::Error::Encode("no id of a session".to_owned()))?;
+            return Ok(());
+        }
         self.insert(record).await
     }
 
@@ -224,7 +233,8 @@ pub async fn begin_session(
         keep,
         provider,
     };
-    renew(session, &auth).await?;
+    session.cycle_id().await.map_err(failed)?;
+    store_in(session, &auth).await?;
     // As every other request will see it.
     match session.id() {
         Some(id) => match authenticate_session(app, id).await? {
@@ -235,37 +245,43 @@ pub async fn begin_session(
     }
 }
 
-/// Gives the session a new secret; the old one is dead at once.
-async fn renew(session: &Session, auth: &Auth) -> Result<(), Refusal> {
+async fn store_in(session: &Session, auth: &Auth) -> Result<(), Refusal> {
     if !auth.keep {
         session.set_expiry(Some(Expiry::OnSessionEnd));
     }
-    session.cycle_id().await.map_err(failed)?;
     session.insert(AUTH, auth).await.map_err(failed)?;
     // Stored here and not on the way out, so that an answer that says
     // "signed in" is never followed by a failure to be so.
     session.save().await.map_err(failed)
 }
 
-/// Notes that the person has just proved who they are once more, with `method`.
-/// The session gets a new secret.
+/// Notes that the person, who has `held`, has just proved who they are once
+/// more, with `method`. The session gets a new secret; the old one is dead at once.
 pub(super) async fn reauthenticated(
     app: &AppParts,
     session: &Session,
+    held: Held,
     method: AuthMethod,
 ) -> Result<(), Refusal> {
     let auth: Option<Auth> = session.get(AUTH).await.map_err(failed)?;
-    let Some(mut auth) = auth else { return Err(Refusal::Unauthenticated) };
+    let (Some(old), Some(mut auth)) = (session.id(), auth) else { return Err(Refusal::Unauthenticated) };
     if !auth.methods.contains(&method) {
         auth.methods.push(method);
     }
-    let strength = Strength::of(&auth.methods);
-    auth.assurance = strength.assurance();
+    auth.assurance = Strength::of(&auth.methods).assurance();
     // A password alone does not make a stronger proof of an hour ago recent.
-    if method != AuthMethod::Password || strength == Strength::One {
+    if method != AuthMethod::Password || !held.any() {
         auth.authenticated_at = app.clock.now();
     }
-    renew(session, &auth).await
+    // In one statement: between deleting a row and writing another one, whoever
+    // ends this session would find nothing to end, and it would come back.
+    let new = Id(i128::from_le_bytes(app.random.bytes()));
+    if !store::renew_session(&app.db, key_hash(&old), key_hash(&new), &auth).await? {
+        return Err(Refusal::Unauthenticated);
+    }
+    session.insert(MOVED, new.to_string()).await.map_err(failed)?;
+    session.cycle_id().await.map_err(failed)?;
+    store_in(session, &auth).await
 }
 
 fn principal(row: SessionRow, now: Timestamp) -> SessionPrincipal {

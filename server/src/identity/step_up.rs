@@ -161,7 +161,7 @@ async fn confirmed(
     origin: &Origin,
 ) -> Result<(), Refusal> {
     note(app, asker, method, origin, true).await?;
-    session::reauthenticated(app, browser, method).await
+    session::reauthenticated(app, browser, asker.held, method).await
 }
 
 async fn note(

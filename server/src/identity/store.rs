@@ -294,6 +294,23 @@ pub(super) async fn insert_session(
     .map(|_| ())
 }
 
+/// Gives a session another secret, and what was proved meanwhile. Whether it is
+/// still there.
+pub(super) async fn renew_session(db: &Db, old: Vec<u8>, new: Vec<u8>, auth: &Auth) -> Result<bool, DbError> {
+    let renewed = query(
+        "UPDATE sessions SET key_hash = $2, methods = $3, assurance = $4, authenticated_at = $5 \
+         WHERE key_hash = $1",
+    )
+    .bind(old)
+    .bind(new)
+    .bind(words(&auth.methods))
+    .bind(auth.assurance.as_str())
+    .bind(auth.authenticated_at)
+    .execute(db)
+    .await?;
+    Ok(renewed == 1)
+}
+
 /// Only a session that is still there is seen: one that was ended meanwhile
 /// must not come back.
 pub(super) async fn touch_session(
@@ -493,6 +510,12 @@ pub(super) async fn is_member(db: &Db, org: OrgId, user: UserId) -> Result<bool,
         .optional(db)
         .await?;
     Ok(row.is_some())
+}
+
+/// Whoever takes something away from somebody's ways in waits here for the one
+/// before: two who each leave the other's would leave none.
+pub(super) async fn lock_user(tx: &mut Tx, id: UserId) -> Result<(), DbError> {
+    query("UPDATE users SET name = name WHERE id = $1").bind(id).execute(tx).await.map(|_| ())
 }
 
 /// The second factors that somebody has.

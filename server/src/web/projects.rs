@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead},
-    extract::{Body, InPerson, Paging, Params, Segments},
+    extract::{Body, Confirmed, Paging, Params, Segments},
     idempotency::Secret,
 };
 use crate::{
@@ -153,7 +153,7 @@ async fn list_tokens(
 /// Create a token that is limited to a project
 ///
 /// It acts for the one who creates it, in this project only. It is listed with
-/// their other tokens too, and revoked there.
+/// their other tokens too, and revoked there. Takes a recent proof of who one is.
 #[utoipa::path(post, path = "/orgs/{org}/projects/{project}/tokens", operation_id = "createProjectToken",
     tag = "projects",
     params(("org" = String, Path, description = "The organisation's name"),
@@ -163,7 +163,7 @@ async fn list_tokens(
     security(("session" = [])))]
 async fn create_token(
     State(app): State<App>,
-    InPerson(asker): InPerson,
+    Confirmed(asker): Confirmed,
     Segments((org, project)): Segments<(String, String)>,
     Body(wanted): Body<CreateToken>,
 ) -> Result<Response, ApiError> {

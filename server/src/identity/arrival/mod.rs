@@ -36,6 +36,7 @@ use super::{
 use crate::{
     app::AppParts,
     audit::{self, Event},
+    db::{DbError, Tx},
     once::{self, Once},
     refusal::Refusal,
 };
@@ -153,8 +154,23 @@ pub async fn arrive(
     identity: Identity,
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
+    // A key of which nothing is left has nothing to give up.
+    let under_way = key.zip(find(app, key).await?);
+    go_on(app, browser, under_way, identity, origin).await
+}
+
+/// The same, with the sign-in as it was when the proof began to be looked at:
+/// if it is not there any more in the end, the proof has come too late.
+async fn go_on(
+    app: &AppParts,
+    browser: &Session,
+    under_way: Option<(&str, Pending)>,
+    identity: Identity,
+    origin: &Origin,
+) -> Result<Arrival, Refusal> {
     let Identity { who, method } = identity;
-    let mut pending = find(app, key).await?.unwrap_or_default();
+    let (key, pending) = under_way.unzip();
+    let mut pending = pending.unwrap_or_default();
     let user = match who {
         Who::Local(user) => user,
         Who::Elsewhere(external, intent) => {
@@ -197,12 +213,28 @@ async fn advance(
     user: Option<UserId>,
 ) -> Result<Arrival, Refusal> {
     let mut tx = app.db.begin().await?;
-    if let Some(key) = key {
-        once::take::<Pending>(app, &mut tx, key).await?;
-    }
+    give_up(app, &mut tx, key).await?;
     let key = once::put(app, &mut tx, user, &pending).await?;
     tx.commit().await?;
     Ok(Arrival::More { key })
+}
+
+/// The key that this step was made with works no more. If it was ended or used
+/// while the proof was looked at, the proof has come too late.
+async fn give_up(app: &AppParts, tx: &mut Tx, key: Option<&str>) -> Result<(), Refusal> {
+    match key {
+        Some(key) if once::take::<Pending>(app, &mut *tx, key).await?.is_none() => Err(steps::over()),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the sign-ins of somebody that are under way: what they proved so far
+/// counts no more.
+///
+/// # Errors
+/// When the database says no.
+pub async fn end_all(tx: &mut Tx, user: UserId) -> Result<(), DbError> {
+    once::forget_all::<Pending>(tx, user).await
 }
 
 async fn finish(
@@ -215,9 +247,7 @@ async fn finish(
 ) -> Result<Arrival, Refusal> {
     let Pending { return_to, keep, methods, provider, link, .. } = pending;
     let mut tx = app.db.begin().await?;
-    if let Some(key) = key {
-        once::take::<Pending>(app, &mut tx, key).await?;
-    }
+    give_up(app, &mut tx, key).await?;
     let mut event = Event::new(AuditAction::SignIn, origin).by(&user);
     if let Some(strongest) = methods.last() {
         event = event.with(*strongest);

@@ -8,7 +8,7 @@ use devenv_cloud_api::{
 };
 use tower_sessions::Session;
 
-use super::{Arrival, Identity, Pending, Who, arrive, find};
+use super::{Arrival, Identity, Pending, Who, arrive, find, go_on};
 use crate::{
     app::AppParts,
     audit::{self, Event},
@@ -83,13 +83,13 @@ pub async fn password(
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
     let pending = find(app, Some(key)).await?.ok_or_else(over)?;
-    let email = pending.email.ok_or_else(over)?;
+    let email = pending.email.clone().ok_or_else(over)?;
     let user = check_password(app, &email, password, origin).await?;
     let identity = Identity { who: Who::Local(user), method: AuthMethod::Password };
-    arrive(app, browser, Some(key), identity, origin).await
+    go_on(app, browser, Some((key, pending)), identity, origin).await
 }
 
-fn over() -> Refusal {
+pub(super) fn over() -> Refusal {
     Refusal::Unproven("this sign-in took too long or was used up; begin anew".to_owned())
 }
 
@@ -106,7 +106,7 @@ async fn check_password(
     let taken = app.identity.sign_ins.take(&account, origin.address).inspect_err(|_| count("limited"))?;
     let found = store::find_credentials(&app.db, email).await?;
     let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
-    let right = app.identity.passwords.verify(password, hash).await?;
+    let right = app.identity.passwords.verify(password, hash.clone()).await?;
     let event = Event::new(AuditAction::SignIn, origin).with(AuthMethod::Password).refused();
     let Some(known) = user else {
         count("refused");
@@ -118,6 +118,11 @@ async fn check_password(
     if !right {
         count("refused");
         audit::record(app, &app.db, event.about(&known).target(email)).await?;
+        return Err(Refusal::WrongCredentials);
+    }
+    // Checking takes its time, and longer in a queue: the old password must not
+    // open what was closed meanwhile.
+    if store::password_hash(&app.db, known.id).await? != hash {
         return Err(Refusal::WrongCredentials);
     }
     app.identity.sign_ins.give_back(&taken);
@@ -135,10 +140,10 @@ pub async fn code(
     code: &str,
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
-    let user = first_proved(app, key).await?;
+    let (user, pending) = first_proved(app, key).await?;
     factors::check_code(app, &user, code, origin).await?;
     let identity = Identity { who: Who::Local(user), method: AuthMethod::OneTimeCode };
-    arrive(app, browser, Some(key), identity, origin).await
+    go_on(app, browser, Some((key, pending)), identity, origin).await
 }
 
 /// Proves with a recovery code that it is the person who gave the first proof.
@@ -152,17 +157,17 @@ pub async fn recovery_code(
     code: &str,
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
-    let user = first_proved(app, key).await?;
+    let (user, pending) = first_proved(app, key).await?;
     factors::use_recovery_code(app, &user, code, origin).await?;
     let identity = Identity { who: Who::Local(user), method: AuthMethod::RecoveryCode };
-    arrive(app, browser, Some(key), identity, origin).await
+    go_on(app, browser, Some((key, pending)), identity, origin).await
 }
 
-/// The person of whom the first proof is there already.
-async fn first_proved(app: &AppParts, key: &str) -> Result<User, Refusal> {
+/// The person of whom the first proof is there already, and their sign-in.
+async fn first_proved(app: &AppParts, key: &str) -> Result<(User, Pending), Refusal> {
     let pending = find(app, Some(key)).await?.ok_or_else(over)?;
     let user = pending.user.ok_or_else(over)?;
-    store::find_user(&app.db, user).await?.ok_or_else(over)
+    Ok((store::find_user(&app.db, user).await?.ok_or_else(over)?, pending))
 }
 
 /// Begins a sign-in with a passkey. Which one, and so whose, the browser and
@@ -191,10 +196,10 @@ pub async fn passkey(
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
     let pending = find(app, key).await?;
-    let user = match pending.and_then(|pending| pending.user) {
+    let user = match pending.as_ref().and_then(|pending| pending.user) {
         Some(user) => factors::passkeys::finish_of(app, user, None, given, origin).await?,
         None => factors::passkeys::finish(app, given, origin).await?,
     };
     let identity = Identity { who: Who::Local(user), method: AuthMethod::Passkey };
-    arrive(app, browser, key, identity, origin).await
+    go_on(app, browser, key.zip(pending), identity, origin).await
 }

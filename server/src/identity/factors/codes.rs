@@ -100,7 +100,7 @@ pub async fn confirm(
     notices::codes_added(app, &mut tx, user, origin).await?;
     tx.commit().await?;
     app.identity.codes.give_back(&user.id);
-    session::reauthenticated(app, browser, AuthMethod::OneTimeCode).await
+    session::reauthenticated(app, browser, asker.held, AuthMethod::OneTimeCode).await
 }
 
 /// Takes the app away.

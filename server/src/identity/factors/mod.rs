@@ -86,6 +86,7 @@ pub async fn second_factors(app: &AppParts, user: UserId) -> Result<Vec<AuthMeth
 /// # Errors
 /// When too little is left.
 pub async fn require_enough_left(tx: &mut Tx, user: UserId) -> Result<(), Refusal> {
+    accounts::lock_user(&mut *tx, user).await?;
     let held = accounts::held(&mut *tx, user).await?;
     let ways = accounts::first_factors(&mut *tx, user).await?;
     if !(ways.password || ways.links > 0 || held.passkeys) {

@@ -14,7 +14,7 @@ use devenv_cloud_api::{
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 use webauthn_rs::prelude::{
-    AuthenticationResult, DiscoverableAuthentication, DiscoverableKey, PasskeyAuthentication,
+    AuthenticationResult, Credential, DiscoverableAuthentication, DiscoverableKey, PasskeyAuthentication,
     PasskeyRegistration, PublicKeyCredential, RegisterPublicKeyCredential, Url, Uuid, Webauthn,
     WebauthnBuilder, WebauthnError,
 };
@@ -37,6 +37,9 @@ use crate::{
 
 /// How many one person can have.
 const MOST: usize = 20;
+
+/// How long an authenticator may name a key, in bytes (`WebAuthn` L3 §5.8.3).
+const LONGEST_ID: usize = 1023;
 
 /// Who we are to authenticators, if we can be somebody to them: they know
 /// servers by name, and only over https or on this machine.
@@ -112,6 +115,10 @@ fn unproven() -> Refusal {
     Refusal::Unproven("this passkey was not accepted; try again, or use another way to sign in".to_owned())
 }
 
+fn too_many() -> Refusal {
+    Refusal::Conflict(format!("you have {MOST} passkeys; remove one that you do not use"))
+}
+
 fn used_up() -> Refusal {
     Refusal::Unproven("this took too long, or was answered already; try again".to_owned())
 }
@@ -148,7 +155,7 @@ pub async fn begin_adding(app: &AppParts, asker: &SessionPrincipal) -> Result<Ce
     let mut tx = app.db.begin().await?;
     let known = store::passkeys_of(&mut tx, user.id).await?;
     if known.len() >= MOST {
-        return Err(Refusal::Conflict(format!("you have {MOST} passkeys; remove one that you do not use")));
+        return Err(too_many());
     }
     let handle = store::handle(&mut tx, user.id, app.random.bytes()).await?;
     let handle = Uuid::from_slice(&handle).map_err(|e| Refusal::Failed(e.into()))?;
@@ -189,9 +196,17 @@ pub async fn add(
     let passkey = party(app)?
         .finish_passkey_registration(&credential, &adding.state)
         .map_err(|error| refused(&error))?;
+    if passkey.cred_id().len() > LONGEST_ID {
+        return Err(unproven());
+    }
     let now = app.clock.now();
     let id = PasskeyId(app.random.id(now));
     let mut tx = app.db.begin().await?;
+    // Several can have begun while there was room for one.
+    accounts::lock_user(&mut tx, asker.user.id).await?;
+    if store::passkeys_of(&mut tx, asker.user.id).await?.len() >= MOST {
+        return Err(too_many());
+    }
     match store::insert_passkey(&mut tx, id, asker.user.id, &name, &passkey, now).await {
         Err(DbError::Taken(_)) => {
             return Err(Refusal::Conflict("this passkey is in use already".to_owned()));
@@ -202,7 +217,7 @@ pub async fn add(
         .await?;
     notices::passkey_added(app, &mut tx, &asker.user, &name, origin).await?;
     tx.commit().await?;
-    session::reauthenticated(app, browser, AuthMethod::Passkey).await?;
+    session::reauthenticated(app, browser, asker.held, AuthMethod::Passkey).await?;
     let listed = store::list_passkeys(&app.db, asker.user.id).await?;
     listed.into_iter().find(|passkey| passkey.id == id).ok_or(Refusal::NotFound)
 }
@@ -296,8 +311,7 @@ pub async fn finish(app: &AppParts, given: Assertion, origin: &Origin) -> Result
     let owner = store::user_of_handle(&app.db, handle.as_bytes()).await?;
     let row = row.filter(|row| Some(row.user) == owner);
     let Some(row) = row else {
-        let event = Event::new(AuditAction::SignIn, origin).with(AuthMethod::Passkey).refused();
-        audit::record(app, &app.db, event).await?;
+        note_refused(app, None, origin).await?;
         return Err(unproven());
     };
     let user = accounts::find_user(&app.db, row.user).await?.ok_or_else(unproven)?;
@@ -342,10 +356,44 @@ pub async fn finish_of(
     check_frame(credential.response.client_data_json.as_ref())?;
     let user = accounts::find_user(&app.db, user).await?.ok_or_else(unproven)?;
     let row = store::find_passkey(&app.db, credential.get_credential_id()).await?;
-    let row = row.filter(|row| row.user == user.id).ok_or_else(unproven)?;
+    let mut row = row.filter(|row| row.user == user.id);
+    // An authenticator need not say whose key it is; if it does, it must be theirs (WA-07).
+    if let Some(handle) = credential.get_user_unique_id().filter(|handle| !handle.is_empty())
+        && store::user_of_handle(&app.db, handle).await? != Some(user.id)
+    {
+        row = None;
+    }
+    let Some(row) = row else {
+        note_refused(app, Some(&user), origin).await?;
+        return Err(unproven());
+    };
     let result = party(app)?.finish_passkey_authentication(&credential, &begun.state);
     check(app, &user, &row, result, origin).await?;
     Ok(user)
+}
+
+/// Somebody showed a passkey that proves nothing.
+async fn note_refused(app: &AppParts, about: Option<&User>, origin: &Origin) -> Result<(), Refusal> {
+    let mut event = Event::new(AuditAction::SignIn, origin).with(AuthMethod::Passkey).refused();
+    if let Some(user) = about {
+        event = event.about(user);
+    }
+    audit::record(app, &app.db, event).await?;
+    Ok(())
+}
+
+/// What the library compares with the key as it was when the ceremony began,
+/// compared with the key as it is now. The library allows a key to become one
+/// that can be copied; nobody has to put up with that (WA-09).
+fn agrees(row: &PasskeyRow, result: &AuthenticationResult) -> Result<(), WebauthnError> {
+    let known: Credential = row.passkey.clone().into();
+    if (result.counter() > 0 || known.counter > 0) && result.counter() <= known.counter {
+        return Err(WebauthnError::CredentialPossibleCompromise);
+    }
+    if result.backup_eligible() != known.backup_eligible {
+        return Err(WebauthnError::CredentialBackupEligibilityInconsistent);
+    }
+    Ok(())
 }
 
 /// Takes the library's word, and notes what it says about the key.
@@ -356,6 +404,7 @@ async fn check(
     result: Result<AuthenticationResult, WebauthnError>,
     origin: &Origin,
 ) -> Result<(), Refusal> {
+    let result = result.and_then(|result| agrees(row, &result).map(|()| result));
     let result = match result {
         // A counter that went back: perhaps somebody has a copy of the key (WA-06).
         Err(WebauthnError::CredentialPossibleCompromise) => {
@@ -371,8 +420,7 @@ async fn check(
             ));
         }
         Err(error) => {
-            let event = Event::new(AuditAction::SignIn, origin).about(user).with(AuthMethod::Passkey);
-            audit::record(app, &app.db, event.refused()).await?;
+            note_refused(app, Some(user), origin).await?;
             return Err(refused(&error));
         }
         Ok(result) => result,

@@ -1,7 +1,9 @@
 //! What tests stand on.
 
 mod app;
+pub mod authenticator;
 mod database;
+pub mod factors;
 pub mod git;
 mod http;
 pub mod people;

@@ -1,0 +1,575 @@
+//! Passkeys. Each wrong answer is the right one with one thing wrong, and the
+//! right one is accepted afterwards. The ids are those of `docs/security.md`.
+
+use chrono::TimeDelta;
+use devenv_cloud::db::query;
+use devenv_cloud_api::{
+    accounts::{Assurance, AuthMethod},
+    audit::AuditOutcome,
+    factors::{Ceremony, Factors, Passkey, SecondFactor},
+    sign_in::{SignInState, SignInStep},
+};
+use serde_json::json;
+
+use crate::support::{
+    Browser, PASSWORD, Response, TestApp,
+    authenticator::{Answer, Attestation, Key},
+};
+
+const MAIL: &str = "person@example.com";
+
+/// Somebody with a password and a passkey.
+async fn with_passkey(app: &TestApp) -> (Browser, Key, Passkey) {
+    let person = app.person("person").await;
+    let (key, listed) = person.add_passkey("laptop").await;
+    (person, key, listed)
+}
+
+async fn factors(browser: &Browser) -> Factors {
+    browser.get("/api/v1/account/factors").await.assert_status(200).json()
+}
+
+#[track_caller]
+fn assert_unproven(response: &Response, what: &str) {
+    assert_eq!(response.status, 403, "{what}: {}", response.text());
+    assert_eq!(response.problem().kind, "unproven", "{what}");
+    assert!(!response.headers.contains_key("set-cookie"), "{what}");
+}
+
+/// Somebody without a password: their only ways in are what they add.
+async fn forget_password(app: &TestApp) {
+    query("UPDATE users SET password_hash = NULL WHERE name = 'person'").execute(&app.db).await.unwrap();
+}
+
+type Change = fn(&mut Answer);
+
+/// What can be wrong with an answer, whatever it is the answer to.
+const WRONG: &[(&str, Change)] = &[
+    ("WA-03 another origin", |a| a.origin = "https://evil.example".into()),
+    ("WA-03 a subdomain", |a| a.origin = "https://x.ci.example.com".into()),
+    ("WA-03 the domain above", |a| a.origin = "https://example.com".into()),
+    ("WA-03 a longer name", |a| a.origin = "https://ci.example.com.evil.example".into()),
+    ("WA-03 another port", |a| a.origin = "https://ci.example.com:8443".into()),
+    ("WA-03 without TLS", |a| a.origin = "http://ci.example.com".into()),
+    ("WA-03 a frame", |a| a.cross_origin = true),
+    ("WA-03 a frame of another page", |a| a.top_origin = Some("https://evil.example".into())),
+    ("the other ceremony's type", |a| {
+        a.kind = if a.kind == "webauthn.get" { "webauthn.create" } else { "webauthn.get" };
+    }),
+    ("another challenge", |a| a.challenge = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into()),
+    ("WA-04 another server's name", |a| a.rp_id = "evil.example".into()),
+    ("WA-04 the domain above", |a| a.rp_id = "example.com".into()),
+    ("WA-05 nobody was there", |a| a.present = false),
+    ("WA-05 nobody was verified", |a| a.verified = false),
+    ("WA-09 a copy of what cannot be copied", |a| a.backed_up = true),
+];
+
+both_engines! {
+    async fn a_passkey_is_added_and_alone_signs_in_with_two_factors(app: TestApp) {
+        app.set_up().await;
+        let person = app.person("person").await;
+        let before = person.copy();
+        let (mut key, listed) = person.add_passkey(" laptop ").await;
+        assert_eq!((listed.name.as_str(), listed.synced, listed.last_used_at), ("laptop", false, None));
+        // The session says so, and has a new secret (SE-01).
+        let viewer = person.viewer().await;
+        assert_eq!(viewer.methods, [AuthMethod::Password, AuthMethod::Passkey]);
+        before.get("/api/v1/session").await.assert_status(401);
+
+        app.advance(TimeDelta::minutes(1));
+        let browser = app.browser();
+        let state: SignInState = browser.sign_in_with(&mut key).await.assert_status(200).json();
+        assert_eq!(state.step, SignInStep::Done);
+        let viewer = browser.viewer().await;
+        assert_eq!(viewer.user.email, MAIL);
+        assert_eq!((viewer.methods, viewer.assurance), (vec![AuthMethod::Passkey], Assurance::Multi));
+        assert_eq!(factors(&browser).await.passkeys[0].last_used_at, Some(app.clock.now()));
+        assert_eq!(app.audited("passkey.add", AuditOutcome::Success).await, 1);
+    }
+
+    async fn a_passkey_is_the_second_factor_after_a_password(app: TestApp) {
+        let (_, mut key, _) = with_passkey(&app).await;
+        let browser = app.browser();
+        let asked = browser.sign_in(MAIL, PASSWORD).await.assert_status(403);
+        assert_eq!(asked.problem().kind, "second-factor");
+        browser.get("/api/v1/session").await.assert_status(401);
+        let state = browser.way().await;
+        assert_eq!((state.step, state.methods), (SignInStep::SecondFactor, vec![AuthMethod::Passkey]));
+        // Now it is this person's keys that are asked for.
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        assert_eq!(options["publicKey"]["allowCredentials"].as_array().unwrap().len(), 1);
+        assert_eq!(options["publicKey"]["userVerification"], "required");
+        browser.finish_sign_in(&ceremony, &key.answer(&options)).await.assert_status(200);
+        let viewer = browser.viewer().await;
+        assert_eq!(viewer.methods, [AuthMethod::Password, AuthMethod::Passkey]);
+    }
+
+    async fn options_ask_for_keys_that_are_found_and_people_who_are_verified(app: TestApp) {
+        let person = app.person("person").await;
+        let options = person.begin_passkey().await.options;
+        let selection = &options["publicKey"]["authenticatorSelection"];
+        assert_eq!(selection["residentKey"], "required");
+        assert_eq!(selection["requireResidentKey"], true);
+        assert_eq!(selection["userVerification"], "required");
+        assert_eq!(options["publicKey"]["attestation"], "none");
+        assert_eq!(options["publicKey"]["rp"]["id"], "ci.example.com");
+        // The handle says nothing, and stays the same.
+        let handle = options["publicKey"]["user"]["id"].clone();
+        assert_eq!(person.begin_passkey().await.options["publicKey"]["user"]["id"], handle);
+        let id = person.user_id().await.0;
+        use base64::Engine as _;
+        let b64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        assert_ne!(b64.decode(handle.as_str().unwrap()).unwrap(), id.as_bytes());
+        // Keys that are there already are named, so that none is made twice on one device.
+        let (key, _) = person.add_passkey("laptop").await;
+        let options = person.begin_passkey().await.options;
+        let known = options["publicKey"]["excludeCredentials"].as_array().unwrap().clone();
+        assert_eq!(known.len(), 1);
+        assert_eq!(known[0]["id"], b64.encode(&key.id));
+
+        let begun = app.browser().begin_sign_in().await.options;
+        assert_eq!(begun["publicKey"]["userVerification"], "required");
+        assert!(begun["publicKey"]["allowCredentials"].as_array().is_none_or(Vec::is_empty), "{begun}");
+        // 256 bits (ASVS 6.7.2), another one each time.
+        let challenge = |options: &serde_json::Value| {
+            b64.decode(options["publicKey"]["challenge"].as_str().unwrap()).unwrap()
+        };
+        assert!(challenge(&begun).len() >= 16);
+        assert_ne!(challenge(&begun), challenge(&app.browser().begin_sign_in().await.options));
+    }
+
+    /// WA-01
+    async fn wa_01_a_ceremony_is_good_once_and_for_five_minutes(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        // Once, also if it failed.
+        let browser = app.browser();
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        let answer = key.answer(&options);
+        let wrong = key.answer_with(&options, |a| a.forged = true);
+        assert_unproven(&browser.finish_sign_in(&ceremony, &wrong).await, "forged");
+        assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, "after a wrong answer");
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        let answer = key.answer(&options);
+        browser.finish_sign_in(&ceremony, &answer).await.assert_status(200);
+        assert_unproven(&app.browser().finish_sign_in(&ceremony, &answer).await, "replayed");
+
+        // Five minutes.
+        for (seconds, fine) in [(299, true), (300, false)] {
+            let begun = [browser.begin_sign_in().await, person.begin_step_up().await];
+            app.advance(TimeDelta::seconds(seconds));
+            let answers: Vec<_> = begun.iter().map(|c| key.answer(&c.options)).collect();
+            let sign_in = app.browser().finish_sign_in(&begun[0].ceremony, &answers[0]).await;
+            let step_up = person.finish_step_up(&begun[1].ceremony, &answers[1]).await;
+            assert_eq!((sign_in.status == 200, step_up.status == 204), (fine, fine), "{seconds}");
+        }
+    }
+
+    /// WA-01
+    async fn wa_01_a_ceremony_is_for_one_thing_one_session_and_one_person(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let other_session = app.browser();
+        other_session.sign_in_with(&mut key).await.assert_status(200);
+        let stranger = app.person("stranger").await;
+        let (mut strangers, _) = stranger.add_passkey("theirs").await;
+
+        // Begun to step up, used to sign in; and the other way round.
+        let begun = person.begin_step_up().await;
+        let answer = key.answer(&begun.options);
+        assert_unproven(&app.browser().finish_sign_in(&begun.ceremony, &answer).await, "step-up to sign in");
+        let begun = app.browser().begin_sign_in().await;
+        let answer = key.answer(&begun.options);
+        assert_unproven(&person.finish_step_up(&begun.ceremony, &answer).await, "sign-in to step up");
+
+        // Begun in one session, used in another one of the same person.
+        let begun = person.begin_step_up().await;
+        let answer = key.answer(&begun.options);
+        assert_unproven(&other_session.finish_step_up(&begun.ceremony, &answer).await, "another session");
+        // Begun by one person, used by another one.
+        let begun = person.begin_step_up().await;
+        let answer = strangers.answer(&begun.options);
+        assert_unproven(&stranger.finish_step_up(&begun.ceremony, &answer).await, "another person");
+
+        // The second step of one sign-in in another browser's.
+        let browser = app.browser();
+        browser.sign_in(MAIL, PASSWORD).await.assert_status(403);
+        let begun = browser.begin_sign_in().await;
+        let answer = key.answer(&begun.options);
+        assert_unproven(&app.browser().finish_sign_in(&begun.ceremony, &answer).await, "no first proof");
+
+        // Adding: another session of the same person, another person.
+        for thief in [&other_session, &stranger] {
+            let begun = person.begin_passkey().await;
+            let (_, credential) = Key::make(&begun.options);
+            assert_unproven(&thief.finish_passkey(&begun.ceremony, "x", &credential).await, "adding");
+        }
+        let begun = person.begin_passkey().await;
+        let (_, credential) = Key::make(&begun.options);
+        person.finish_passkey(&begun.ceremony, "x", &credential).await.assert_status(201);
+    }
+
+    /// WA-02
+    async fn wa_02_a_registration_works_once(app: TestApp) {
+        let person = app.person("person").await;
+        let Ceremony { ceremony, options } = person.begin_passkey().await;
+        let (_, credential) = Key::make(&options);
+        person.finish_passkey(&ceremony, "laptop", &credential).await.assert_status(201);
+        let again = person.finish_passkey(&ceremony, "laptop", &credential).await;
+        assert_eq!((again.status.as_u16(), again.problem().kind.as_str()), (403, "unproven"));
+        // The same answer to another question.
+        let other = person.begin_passkey().await;
+        assert_unproven(&person.finish_passkey(&other.ceremony, "laptop", &credential).await, "replayed");
+        assert_eq!(factors(&person).await.passkeys.len(), 1);
+        // A refused name uses nothing up.
+        let begun = person.begin_passkey().await;
+        let (_, credential) = Key::make(&begun.options);
+        person.finish_passkey(&begun.ceremony, " ", &credential).await.assert_status(422);
+        person.finish_passkey(&begun.ceremony, "phone", &credential).await.assert_status(201);
+    }
+
+    /// WA-03, WA-04, WA-05, WA-09
+    async fn wa_03_wa_04_wa_05_an_answer_with_one_thing_wrong_is_refused(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        for (what, change) in WRONG {
+            let Ceremony { ceremony, options } = person.begin_passkey().await;
+            let (_, credential) = Key::make_with(&options, change);
+            let added = person.finish_passkey(&ceremony, "x", &credential).await;
+            assert_unproven(&added, &format!("adding: {what}"));
+
+            let browser = app.browser();
+            let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+            let answer = key.answer_with(&options, change);
+            assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, &format!("sign-in: {what}"));
+            browser.get("/api/v1/session").await.assert_status(401);
+
+            let Ceremony { ceremony, options } = person.begin_step_up().await;
+            let answer = key.answer_with(&options, change);
+            assert_unproven(&person.finish_step_up(&ceremony, &answer).await, &format!("step-up: {what}"));
+        }
+        app.browser().sign_in_with(&mut key).await.assert_status(200);
+        person.step_up_with(&mut key).await.assert_status(204);
+        assert_eq!(factors(&person).await.passkeys.len(), 1);
+    }
+
+    /// WA-06
+    async fn wa_06_a_counter_that_goes_back_is_refused_and_told(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let codes = person.add_codes().await;
+        for _ in 0..3 {
+            app.browser().sign_in_with(&mut key).await.assert_status(200);
+        }
+        let mut copy = key.clone();
+        app.browser().sign_in_with(&mut key).await.assert_status(200);
+        // The copy counts on from where it was made.
+        let refused = app.browser().sign_in_with(&mut copy).await;
+        assert_unproven(&refused, "the copy");
+        assert!(refused.problem().detail.unwrap().contains("copy"));
+        assert_eq!(app.audited("passkey.suspect", AuditOutcome::Refused).await, 1);
+        let entry = app.audit().await.into_iter().find(|e| e.action.as_str() == "passkey.suspect").unwrap();
+        assert_eq!(entry.subject, MAIL);
+        // Also for a step-up, also if the question was asked before the owner answered theirs.
+        let mut copy = key.clone();
+        let early = person.begin_step_up().await;
+        person.step_up_with(&mut key).await.assert_status(204);
+        let answer = copy.answer(&early.options);
+        assert_unproven(&person.finish_step_up(&early.ceremony, &answer).await, "the same count again");
+        assert_eq!(app.audited("passkey.suspect", AuditOutcome::Refused).await, 2);
+        // Other ways still work.
+        let browser = app.browser();
+        browser.sign_in(MAIL, PASSWORD).await.assert_status(403);
+        browser.give_code("sign-in/code", &codes.code()).await.assert_status(200);
+        browser.viewer().await;
+    }
+
+    /// WA-06: synced passkeys do not count.
+    async fn wa_06_a_passkey_that_does_not_count_is_fine(app: TestApp) {
+        let person = app.person("person").await;
+        let Ceremony { ceremony, options } = person.begin_passkey().await;
+        let (mut key, credential) = Key::make_with(&options, |a| (a.eligible, a.backed_up) = (true, true));
+        key.counter = None;
+        let listed: Passkey =
+            person.finish_passkey(&ceremony, "phone", &credential).await.assert_status(201).json();
+        assert!(listed.synced);
+        for _ in 0..3 {
+            app.browser().sign_in_with(&mut key).await.assert_status(200);
+        }
+        // No two answers at once get in each other's way.
+        let (one, other) = (app.browser(), app.browser());
+        let mut twin = key.clone();
+        let (a, b) = futures::join!(one.sign_in_with(&mut key), other.sign_in_with(&mut twin));
+        a.assert_status(200);
+        b.assert_status(200);
+    }
+
+    /// WA-07
+    async fn wa_07_a_passkey_proves_only_its_owner(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let stranger = app.person("stranger").await;
+        let (mut strangers, _) = stranger.add_passkey("theirs").await;
+
+        // The stranger's key says that it is the person's; or nothing; or nonsense.
+        for handle in [Some(key.handle.clone()), None, Some(vec![0; 16]), Some(vec![]), Some(vec![1; 64])] {
+            let browser = app.browser();
+            let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+            let answer = strangers.answer_with(&options, |a| a.handle.clone_from(&handle));
+            assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, &format!("{handle:?}"));
+        }
+        // As the second factor of the person.
+        let browser = app.browser();
+        browser.sign_in(MAIL, PASSWORD).await.assert_status(403);
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        let answer = strangers.answer(&options);
+        assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, "as the second factor");
+        // With a question that was asked when nobody was known.
+        let begun = app.browser().begin_sign_in().await;
+        let answer = strangers.answer(&begun.options);
+        assert_unproven(&browser.finish_sign_in(&begun.ceremony, &answer).await, "a question for all");
+        // The person's own key that says it is the stranger's.
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        let answer = key.answer_with(&options, |a| a.handle = Some(strangers.handle.clone()));
+        assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, "another's handle");
+        // After a first proof an authenticator need not say whose key it is.
+        let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+        let answer = key.answer_with(&options, |a| a.handle = None);
+        browser.finish_sign_in(&ceremony, &answer).await.assert_status(200);
+        assert_eq!(browser.viewer().await.user.email, MAIL);
+
+        let Ceremony { ceremony, options } = person.begin_step_up().await;
+        let answer = strangers.answer(&options);
+        assert_unproven(&person.finish_step_up(&ceremony, &answer).await, "as a step-up");
+    }
+
+    /// WA-08
+    async fn wa_08_a_credential_is_registered_once(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let stranger = app.person("stranger").await;
+        for browser in [&person, &stranger] {
+            let Ceremony { ceremony, options } = browser.begin_passkey().await;
+            let (_, credential) = Key::make_with(&options, |a| a.id.clone_from(&key.id));
+            let refused = browser.finish_passkey(&ceremony, "again", &credential).await;
+            assert!(matches!(refused.status.as_u16(), 403 | 409), "{}", refused.text());
+        }
+        assert_eq!(app.count("SELECT COUNT(*) AS n FROM passkeys").await, 1);
+        // It is still the key that it was, and still the person's.
+        let browser = app.browser();
+        browser.sign_in_with(&mut key).await.assert_status(200);
+        assert_eq!(browser.viewer().await.user.email, MAIL);
+    }
+
+    /// WA-09
+    async fn wa_09_what_could_not_be_copied_cannot_become_copyable(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let begun = person.begin_passkey().await;
+        let (mut synced, credential) = Key::make_with(&begun.options, |a| a.eligible = true);
+        person.finish_passkey(&begun.ceremony, "phone", &credential).await.assert_status(201);
+        for key in [&mut key, &mut synced] {
+            let flip = |a: &mut Answer| (a.eligible, a.backed_up) = (!a.eligible, false);
+            let browser = app.browser();
+            let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+            let answer = key.answer_with(&options, flip);
+            assert_unproven(&browser.finish_sign_in(&ceremony, &answer).await, "sign-in");
+            let Ceremony { ceremony, options } = person.begin_step_up().await;
+            let answer = key.answer_with(&options, flip);
+            assert_unproven(&person.finish_step_up(&ceremony, &answer).await, "step-up");
+            browser.sign_in_with(key).await.assert_status(200);
+        }
+        // Whether there is a copy at the moment may change.
+        let begun = app.browser().begin_sign_in().await;
+        let answer = synced.answer_with(&begun.options, |a| a.backed_up = true);
+        app.browser().finish_sign_in(&begun.ceremony, &answer).await.assert_status(200);
+        let keys = factors(&person).await.passkeys;
+        assert!(keys.iter().any(|k| k.name == "phone" && k.synced), "{keys:?}");
+        assert!(keys.iter().any(|k| k.name == "laptop" && !k.synced), "{keys:?}");
+    }
+
+    /// WA-10
+    async fn wa_10_an_unknown_credential_and_a_wrong_signature_look_alike(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        let changes: [Change; 4] = [
+            |a| a.id = vec![7; 20],
+            |a| a.forged = true,
+            |a| a.handle = Some(vec![9; 16]),
+            |a| (a.id, a.handle) = (vec![7; 20], Some(vec![9; 16])),
+        ];
+        let mut seen = Vec::new();
+        for change in changes {
+            let browser = app.browser();
+            let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+            let answer = key.answer_with(&options, change);
+            let refused = browser.finish_sign_in(&ceremony, &answer).await;
+            assert_unproven(&refused, "sign-in");
+            seen.push((refused.body, refused.headers));
+            // The same of a key that is asked for.
+            let Ceremony { ceremony, options } = person.begin_step_up().await;
+            let answer = key.answer_with(&options, change);
+            let refused = person.finish_step_up(&ceremony, &answer).await;
+            assert_unproven(&refused, "step-up");
+            seen.push((refused.body, refused.headers));
+        }
+        assert!(seen.iter().all(|one| *one == seen[0]), "{seen:?}");
+        assert_eq!(app.audited("sign-in", AuditOutcome::Refused).await, 8);
+        app.browser().sign_in_with(&mut key).await.assert_status(200);
+    }
+
+    /// WA-11
+    async fn wa_11_the_last_way_in_cannot_be_removed(app: TestApp) {
+        let (person, _, first) = with_passkey(&app).await;
+        forget_password(&app).await;
+        let path = |key: &Passkey| format!("/api/v1/account/passkeys/{}", key.id);
+        let refused = person.delete(&path(&first)).await.assert_status(409);
+        assert!(refused.problem().detail.unwrap().contains("last way"));
+        // One-time codes alone are no way in.
+        person.add_codes().await;
+        person.delete(&path(&first)).await.assert_status(409);
+        let (_, second) = person.add_passkey("phone").await;
+        person.delete(&path(&first)).await.assert_status(204);
+        person.delete(&path(&second)).await.assert_status(409);
+        assert_eq!(factors(&person).await.passkeys, [second]);
+        assert_eq!(app.audited("passkey.remove", AuditOutcome::Success).await, 1);
+    }
+
+    /// WA-11: not even by two who each remove another one.
+    async fn wa_11_two_at_once_do_not_remove_the_last_two(app: TestApp) {
+        let (person, _, _) = with_passkey(&app).await;
+        person.add_passkey("phone").await;
+        forget_password(&app).await;
+        let other = app.second_process(&[]).await;
+        for _ in 0..5 {
+            let keys = factors(&person).await.passkeys;
+            assert_eq!(keys.len(), 2);
+            let (here, there) = (person.clone(), person.visiting(&other));
+            let paths: Vec<_> = keys.iter().map(|k| format!("/api/v1/account/passkeys/{}", k.id)).collect();
+            let (one, two) = futures::join!(here.delete(&paths[0]), there.delete(&paths[1]));
+            let mut all = [one.status.as_u16(), two.status.as_u16()];
+            all.sort_unstable();
+            assert_eq!(all, [204, 409]);
+            person.add_passkey("another").await;
+        }
+    }
+
+    /// WA-11, with what is asked for.
+    async fn wa_11_what_is_asked_of_everybody_cannot_be_removed(app: TestApp) {
+        let admin = app.set_up().await;
+        let (person, _, key) = with_passkey(&app).await;
+        person.add_codes().await;
+        admin.put_policy("instance", SecondFactor::PhishingResistant, 30).await.assert_status(200);
+        let path = format!("/api/v1/account/passkeys/{}", key.id);
+        let refused = person.delete(&path).await.assert_status(409);
+        assert!(refused.problem().detail.unwrap().contains("asks for it"));
+        admin.put_policy("instance", SecondFactor::Required, 30).await.assert_status(200);
+        // A code will do; and then it is the last one.
+        person.delete(&path).await.assert_status(204);
+        person.delete("/api/v1/account/codes").await.assert_status(409);
+    }
+
+    /// WA-12
+    async fn wa_12_adding_and_removing_takes_a_recent_proof(app: TestApp) {
+        let (person, mut key, listed) = with_passkey(&app).await;
+        let begun = person.begin_passkey().await;
+        let (_, credential) = Key::make(&begun.options);
+        app.advance(TimeDelta::minutes(10));
+        let path = format!("/api/v1/account/passkeys/{}", listed.id);
+        let begin = "/api/v1/account/passkeys/begin";
+        // The ceremony is too old by then, but the proof is looked at first.
+        for refused in [
+            person.post(begin, &json!({})).await,
+            person.finish_passkey(&begun.ceremony, "x", &credential).await,
+            person.delete(&path).await,
+        ] {
+            assert_eq!((refused.status.as_u16(), refused.problem().kind.as_str()), (403, "step-up"));
+        }
+        person.step_up_with(&mut key).await.assert_status(204);
+        person.post(begin, &json!({})).await.assert_status(200);
+        person.delete(&path).await.assert_status(204);
+    }
+
+    /// WA-15
+    async fn wa_15_a_bad_attestation_is_refused(app: TestApp) {
+        let person = app.person("person").await;
+        for (attestation, fine) in
+            [(Attestation::PackedForged, false), (Attestation::Packed, true), (Attestation::None, true)]
+        {
+            let Ceremony { ceremony, options } = person.begin_passkey().await;
+            let (mut key, credential) = Key::make_with(&options, |a| a.attestation = attestation);
+            let added = person.finish_passkey(&ceremony, "x", &credential).await;
+            assert_eq!(added.status == 201, fine, "{}", added.text());
+            if fine {
+                app.browser().sign_in_with(&mut key).await.assert_status(200);
+            } else {
+                assert_unproven(&added, "forged");
+            }
+        }
+    }
+
+    async fn what_is_no_answer_is_refused_in_words(app: TestApp) {
+        let (person, mut key, _) = with_passkey(&app).await;
+        for wrong in [json!({}), json!([]), json!("x"), json!({"id": "x"}), json!(null)] {
+            let begun = app.browser().begin_sign_in().await;
+            let refused = app.browser().finish_sign_in(&begun.ceremony, &wrong).await.assert_status(422);
+            assert_eq!(refused.problem().errors[0].field, "credential");
+            let begun = person.begin_passkey().await;
+            person.finish_passkey(&begun.ceremony, "x", &wrong).await.assert_status(422);
+        }
+        // Every part of an answer is needed, and none of them may be nonsense.
+        for part in ["clientDataJSON", "authenticatorData", "signature"] {
+            for wrong in [json!(""), json!("AAAA"), json!("///"), json!(7)] {
+                let begun = app.browser().begin_sign_in().await;
+                let mut answer = key.answer(&begun.options);
+                answer["response"][part] = wrong.clone();
+                let status = app.browser().finish_sign_in(&begun.ceremony, &answer).await.status.as_u16();
+                assert!(matches!(status, 403 | 422), "{part} {wrong}: {status}");
+            }
+        }
+        // An id may have 1023 bytes (WebAuthn L3 §5.8.3).
+        for (length, status) in [(1023, 201), (1024, 403), (5000, 403)] {
+            let begun = person.begin_passkey().await;
+            let (_, credential) = Key::make_with(&begun.options, |a| a.id = vec![length as u8; length]);
+            person.finish_passkey(&begun.ceremony, "x", &credential).await.assert_status(status);
+        }
+    }
+
+    async fn passkeys_are_renamed_by_their_owner(app: TestApp) {
+        let (person, _, listed) = with_passkey(&app).await;
+        let stranger = app.person("stranger").await;
+        let path = format!("/api/v1/account/passkeys/{}", listed.id);
+        stranger.patch(&path, &json!({"name": "mine"})).await.assert_status(404);
+        stranger.delete(&path).await.assert_status(404);
+        for wrong in ["", " ", "a\nb", &"x".repeat(101)] {
+            person.patch(&path, &json!({"name": wrong})).await.assert_status(422);
+        }
+        person.patch(&path, &json!({"name": " work laptop "})).await.assert_status(204);
+        assert_eq!(factors(&person).await.passkeys[0].name, "work laptop");
+        assert_eq!(app.audited("passkey.rename", AuditOutcome::Success).await, 1);
+    }
+
+    async fn nobody_has_more_than_twenty(app: TestApp) {
+        let person = app.person("person").await;
+        for n in 0..19 {
+            person.add_passkey(&format!("key {n}")).await;
+        }
+        // Three are begun while there is room for one.
+        let begun = [person.begin_passkey().await, person.begin_passkey().await, person.begin_passkey().await];
+        let other = app.second_process(&[]).await;
+        let browsers = [person.clone(), person.visiting(&other), person.visiting(&other)];
+        let mut statuses = Vec::new();
+        for (browser, Ceremony { ceremony, options }) in browsers.iter().zip(&begun) {
+            let (_, credential) = Key::make(options);
+            // The session's secret changes with each key that is added.
+            let browser = if statuses.is_empty() { browser.clone() } else { person.visiting(&other) };
+            statuses.push(browser.finish_passkey(ceremony, "one more", &credential).await.status.as_u16());
+        }
+        assert_eq!(statuses, [201, 409, 409]);
+        person.post("/api/v1/account/passkeys/begin", &json!({})).await.assert_status(409);
+        assert_eq!(factors(&person).await.passkeys.len(), 20);
+    }
+
+    async fn without_https_and_a_name_there_are_no_passkeys_and_it_is_said_so(app: TestApp) {
+        let person = app.person("person").await;
+        let app = app.restart(&[("DEVENV_CLOUD_SERVER_BASE_URL", "http://192.0.2.9:8080")]).await;
+        let browser = app.browser();
+        browser.sign_in(MAIL, PASSWORD).await.assert_status(200);
+        let refused = browser.post("/api/v1/account/passkeys/begin", &json!({})).await.assert_status(409);
+        assert!(refused.problem().detail.unwrap().contains("https"));
+        assert!(app.browser().way().await.methods.is_empty());
+        drop(person);
+    }
+}
