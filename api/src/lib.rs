@@ -11,6 +11,7 @@ pub mod audit;
 pub mod client;
 pub mod factors;
 pub mod ids;
+pub mod issuer;
 pub mod json;
 pub mod mail;
 pub mod names;

@@ -73,6 +73,8 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/sign-in") view=pages::sign_in::SignIn />
                 <Route path=path!("/confirm") view=pages::confirm::Confirm />
                 <Route path=path!("/setup") view=pages::setup::Setup />
+                <Route path=path!("/device") view=pages::device::Device />
+                <Route path=path!("/oauth/consent") view=pages::consent::Consent />
                 <ParentRoute path=path!("") view=Frame>
                     <Route path=path!("") view=pages::home::Home />
                     <Route path=path!("/account") view=pages::account::profile::Profile />

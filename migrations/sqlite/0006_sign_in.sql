@@ -184,3 +184,17 @@ CREATE TABLE device_logins (
     authenticated_at INTEGER
 );
 CREATE INDEX device_logins_by_end ON device_logins (expires_at);
+
+-- The program that somebody let sign in, where a token is of one: it may revoke
+-- the token.
+ALTER TABLE tokens ADD COLUMN client_id TEXT;
+
+-- What somebody lets a program of the configuration know about them, so that
+-- they are not asked again.
+CREATE TABLE consents (
+    user_id         BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    client_id       TEXT NOT NULL,
+    scope           TEXT NOT NULL,
+    created_at      INTEGER NOT NULL,
+    PRIMARY KEY (user_id, client_id)
+);

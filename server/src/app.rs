@@ -32,6 +32,8 @@ pub struct AppParts {
     pub objects: Arc<dyn ObjectStore>,
     /// What is known about people while the server runs.
     pub identity: crate::identity::Guards,
+    /// What is known about programs that ask for tokens.
+    pub issuer: crate::issuer::Issuer,
     /// This server's name among those that share the database; the same after a restart.
     pub instance: String,
     /// Sends mail.

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod executor;
 pub mod forge;
 pub mod identity;
+pub mod issuer;
 pub mod local;
 pub mod mail;
 pub mod metrics;

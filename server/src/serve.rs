@@ -18,6 +18,7 @@ use crate::{
         machine::{MachineSettings, QemuMachines},
     },
     identity::{self, Guards},
+    issuer::{self, Issuer},
     mail::{self, Mailer},
     metrics::Metrics,
     once, runners,
@@ -127,10 +128,12 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
         runs::instance_id(&config.server.state_dir, &random).context("cannot write the server's name")?;
     let identity = Guards::new(&config, &clock);
     let mailer = Mailer::new(&config)?;
+    let issuer = Issuer::new(&clock);
     let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,
         identity,
+        issuer,
         seal,
         db,
         clock,
@@ -175,6 +178,12 @@ async fn keep_house(app: App) {
         }
         if let Err(error) = once::delete_expired_once(&app).await {
             tracing::warn!(%error, "expired links and ceremonies could not be deleted; trying again later");
+        }
+        if let Err(error) = issuer::delete_expired_once(&app).await {
+            tracing::warn!(%error, "old logins of command lines could not be deleted; trying again later");
+        }
+        if let Err(error) = issuer::rotate_once(&app).await {
+            tracing::warn!(%error, "there may be no new signing key in time; trying again later");
         }
         if let Err(error) = mail::delete_old_once(&app).await {
             tracing::warn!(

@@ -2,6 +2,8 @@
 
 pub mod account;
 pub mod confirm;
+pub mod consent;
+pub mod device;
 pub mod home;
 pub mod instance_security;
 pub mod job;

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use super::{ConfigError, Count, Destinations, Givens, Keep, Key, Networks, Secret, Text};
-use crate::executor::Room;
+use crate::{executor::Room, issuer::Clients};
 
 /// How `docs/configuration.md` begins.
 const HEAD: &str = "\
@@ -150,6 +150,13 @@ config! {
         ca_file: PathBuf = "",
         /// Seconds that the mail server has to take a mail.
         timeout_seconds: u32 = "60",
+    }
+    /// Signing in to other programs with an account of this server.
+    issuer: Issuer {
+        /// Applications that may ask who somebody is, with semicolons or line breaks between
+        /// them: `NAME PROOF [api] REDIRECT…`, where PROOF is `public` or `sha256:HASH`.
+        /// `docs/issuer.md` has more.
+        clients: Clients = "",
     }
     /// Execution of jobs by this server itself.
     executor: Executor {

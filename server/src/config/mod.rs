@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use keys::{Config, Database, Executor, Limits, Log, Mail, Runner, Server, Sessions};
+pub use keys::{Config, Database, Executor, Issuer, Limits, Log, Mail, Runner, Server, Sessions};
 pub use text::{Count, Destinations, Keep, Networks, Secret, Text};
 
 /// What every environment variable begins with.

@@ -30,7 +30,7 @@ pub use session::{
 };
 pub use setup::{announce, is_needed, set_up};
 pub use store::{find_user, find_user_by_email, policy};
-pub use token::{authenticate_token, create_token, project_tokens, revoke_token, tokens};
+pub use token::{authenticate_token, create_token, create_token_in, project_tokens, revoke_token, tokens};
 
 use chrono::TimeDelta;
 use devenv_cloud_api::ids::UserId;

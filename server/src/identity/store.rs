@@ -418,7 +418,7 @@ pub(super) async fn touch_token(db: &Db, id: TokenId, now: Timestamp) -> Result<
 }
 
 pub(super) async fn insert_token(
-    db: &Db,
+    target: impl Into<Target<'_>>,
     user: UserId,
     project: Option<ProjectId>,
     token: &Token,
@@ -437,7 +437,7 @@ pub(super) async fn insert_token(
     .bind(words(&token.scopes))
     .bind(token.created_at)
     .bind(token.expires_at)
-    .execute(db)
+    .execute(target)
     .await
     .map(|_| ())
 }

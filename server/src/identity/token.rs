@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     app::AppParts,
-    db::DbError,
+    db::{DbError, Target},
     refusal::{Fields, Refusal},
 };
 
@@ -47,6 +47,20 @@ pub async fn create_token(
     project: Option<(ProjectId, String)>,
     wanted: CreateToken,
 ) -> Result<NewToken, Refusal> {
+    create_token_in(app, &app.db, owner, project, wanted).await
+}
+
+/// The same, as a part of something else.
+///
+/// # Errors
+/// When a field makes no sense.
+pub async fn create_token_in(
+    app: &AppParts,
+    target: impl Into<Target<'_>>,
+    owner: &User,
+    project: Option<(ProjectId, String)>,
+    wanted: CreateToken,
+) -> Result<NewToken, Refusal> {
     let CreateToken { name, mut scopes, expires_in_days } = wanted;
     let name = name.trim().to_owned();
     scopes.sort_unstable();
@@ -74,7 +88,7 @@ pub async fn create_token(
         expires_at: now + TimeDelta::days(i64::from(expires_in_days)),
         last_used_at: None,
     };
-    store::insert_token(&app.db, owner.id, project_id, &token, secret::hash(secret.as_bytes())).await?;
+    store::insert_token(target, owner.id, project_id, &token, secret::hash(secret.as_bytes())).await?;
     Ok(NewToken { token, secret })
 }
 

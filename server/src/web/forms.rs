@@ -64,7 +64,7 @@ struct PasswordForm {
 }
 
 /// A form's fields. What is no such form is nothing that a person filled in.
-struct Fields<T>(T);
+pub(super) struct Fields<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Fields<T> {
     type Rejection = ApiError;
@@ -245,7 +245,7 @@ pub(super) async fn end(browser: &Session) -> Result<(), ApiError> {
     browser.flush().await.map_err(|e| ApiError::Internal(e.into()))
 }
 
-fn see(path: &str) -> Response {
+pub(super) fn see(path: &str) -> Response {
     match HeaderValue::from_str(path) {
         Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response(),
         Err(e) => ApiError::Internal(e.into()).into_response(),
@@ -254,7 +254,7 @@ fn see(path: &str) -> Response {
 
 /// Back to the form, with the kind of problem and what must not get lost. Never
 /// with what was typed.
-fn back(path: &str, error: &ApiError, keep: &[(&str, Option<&str>)]) -> Response {
+pub(super) fn back(path: &str, error: &ApiError, keep: &[(&str, Option<&str>)]) -> Response {
     if let ApiError::Internal(source) | ApiError::Unavailable(source) = error {
         tracing::error!(error = format!("{source:#}"), "request failed");
     }

@@ -10,6 +10,7 @@ mod forms;
 mod git;
 mod health;
 mod idempotency;
+mod issuer;
 pub mod layers;
 mod live;
 mod orgs;
@@ -50,6 +51,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(runs::routes())
         .merge(trace::routes())
         .merge(search::routes())
+        .merge(issuer::routes())
         .merge(live::routes());
     OpenApiRouter::with_openapi(describe::Document::openapi()).nest(devenv_cloud_api::PREFIX, routes)
 }
@@ -70,6 +72,7 @@ pub fn router(app: App) -> Router {
     let with_sessions = api
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::layer))
         .merge(forms::routes())
+        .merge(issuer::forms())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(session_layer::require_origin_with_cookie))
         .layer(session_layer::layer(&app));
@@ -81,11 +84,14 @@ pub fn router(app: App) -> Router {
             axum::routing::get(async move || document),
         )
         .merge(health::routes())
+        .merge(issuer::programs())
         .merge(git::routes())
         .merge(assets::routes())
         // Forms are sent to where their pages are read.
         .route("/sign-in", get_service(pages.clone()))
         .route("/setup", get_service(pages.clone()))
+        .route("/device", get_service(pages.clone()))
+        .route("/oauth/consent", get_service(pages.clone()))
         .fallback_service(pages);
     layers::apply(router, &app).with_state(app)
 }

@@ -21,6 +21,7 @@ mod git;
 mod headers;
 mod health;
 mod idempotency;
+mod issuer;
 mod latency;
 mod lists;
 mod live;

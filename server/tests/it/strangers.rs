@@ -56,6 +56,10 @@ const ONES_OWN: &[&str] = &[
     "search",
     "listMyProjects",
     "followMyProjects",
+    "getDeviceLogin",
+    "decideDeviceLogin",
+    "getAuthorization",
+    "decideAuthorization",
 ];
 
 /// What administrators of the instance do, in person.
@@ -68,6 +72,8 @@ const FOR_ADMINISTRATORS: &[&str] = &[
     "listInstanceRunnerTokens",
     "createInstanceRunnerToken",
     "revokeInstanceRunnerToken",
+    "listSigningKeys",
+    "rotateSigningKeys",
 ];
 
 /// What runners do, with a credential that is good for nothing else.
