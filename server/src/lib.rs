@@ -17,6 +17,7 @@ pub mod forge;
 pub mod identity;
 pub mod issuer;
 pub mod local;
+pub mod login;
 pub mod mail;
 pub mod metrics;
 pub mod once;

@@ -12,7 +12,7 @@ use devenv_cloud::{
         machine::{self, MachineSettings, MachinesCommand},
     },
     local::{self, RunOptions, places},
-    runner, serve, web,
+    login, runner, serve, web,
 };
 
 /// CI that is local-first and built with Nix.
@@ -34,6 +34,12 @@ enum Command {
     /// Run the job that a push would make, here and now: the working tree as it
     /// is, in a machine of its own, without a server.
     Run(RunOptions),
+    /// Sign in to a server, by way of a browser.
+    Login(login::LoginOptions),
+    /// Say who is signed in to a server.
+    Whoami(login::Options),
+    /// Sign out of a server: the token works no more.
+    Logout(login::Options),
     /// Say what this host can do, and what to do about the rest. Exits with 1 if
     /// no job can run here.
     Doctor(DoctorOptions),
@@ -80,6 +86,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = config()?;
             return Ok(runtime()?.block_on(local::run(options, &config)));
         }
+        Command::Login(options) => runtime()?.block_on(login::login(options))?,
+        Command::Whoami(options) => runtime()?.block_on(login::whoami(options))?,
+        Command::Logout(options) => runtime()?.block_on(login::logout(options))?,
         Command::Doctor(options) => {
             let config = config()?;
             return runtime()?.block_on(doctor::run(options, config));

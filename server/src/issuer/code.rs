@@ -277,7 +277,7 @@ async fn allowed_before(
     request: &Request,
     session: &SessionPrincipal,
 ) -> Result<bool, Refusal> {
-    if client.is_public() || !request.scopes.api.is_empty() {
+    if client.is_public() || !request.scopes.api.is_empty() || super::require_standing(session).is_err() {
         return Ok(false);
     }
     let known = store::consent(&app.db, session.user.id, &client.id).await?;
@@ -347,6 +347,9 @@ pub async fn decide(
     // What opens the API is as good as a token that they make themselves.
     if allow && !request.scopes.api.is_empty() && !step_up::is_fresh(asker, app.clock.now()) {
         return Err(Refusal::StepUp);
+    }
+    if allow {
+        super::require_standing(asker)?;
     }
     let mut tx = app.db.begin().await?;
     if once::take::<Request>(app, &mut tx, key).await?.is_none() {

@@ -251,8 +251,11 @@ pub async fn decide(
     origin: &Origin,
 ) -> Result<(), Refusal> {
     let (_, login) = find(app, asker, typed, origin).await?;
-    if allow && !step_up::is_fresh(asker, app.clock.now()) {
-        return Err(Refusal::StepUp);
+    if allow {
+        super::require_standing(asker)?;
+        if !step_up::is_fresh(asker, app.clock.now()) {
+            return Err(Refusal::StepUp);
+        }
     }
     let mut tx = app.db.begin().await?;
     let user = &asker.user;

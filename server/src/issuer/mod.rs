@@ -26,7 +26,7 @@ mod tokens;
 use std::net::IpAddr;
 
 use chrono::TimeDelta;
-use devenv_cloud_api::ids::UserId;
+use devenv_cloud_api::{factors::Standing, ids::UserId};
 
 pub use client::{CLI, Client, Clients, Credentials, authenticate, shown};
 pub use code::{
@@ -46,7 +46,7 @@ pub use tokens::{ACCESS_PREFIX, ID_TOKEN_LIFE, IdTokenClaims, Issued, revoke, us
 use crate::{
     app::AppParts,
     clock::Clock,
-    identity::{Limit, neighbourhood},
+    identity::{Limit, SessionPrincipal, neighbourhood},
     refusal::Refusal,
 };
 
@@ -91,6 +91,16 @@ impl Issuer {
     fn give_back_guess(&self, user: UserId, address: IpAddr) {
         self.guesses_of.give_back(&user);
         self.guesses.give_back(&neighbourhood(address));
+    }
+}
+
+/// Whether this person may let programs in: not before they have set up what
+/// the instance asks for, and proved it.
+fn require_standing(asker: &SessionPrincipal) -> Result<(), Refusal> {
+    match asker.standing {
+        Standing::Fine | Standing::Grace => Ok(()),
+        Standing::MustEnrol => Err(Refusal::MustEnrol),
+        Standing::MustProve => Err(Refusal::StepUp),
     }
 }
 

@@ -411,6 +411,25 @@ both_engines! {
         say(&ada, &request, true).await.assert_status(200);
     }
 
+    /// Whoever has to set up a second factor lets no program in before.
+    async fn no_program_goes_around_a_second_factor_that_is_required(app: TestApp) {
+        let app = with_clients(&app).await;
+        let admin = app.set_up().await;
+        let ada = app.person("ada").await;
+        code(&ada, &ask("grafana", GRAFANA, &[])).await;
+        let policy = json!({"second_factor": "required", "grace_days": 0});
+        let path = "/api/v1/instance/sign-in-policy";
+        admin.send(admin.request(http::Method::PUT, path).json(&policy)).await.assert_status(200);
+        let begun = begin(&app, CLI, "").await;
+        let refused = decide(&ada, &begun["user_code"], true).await.assert_status(403);
+        assert_eq!(refused.problem().kind, "must-enrol");
+        // Not even what was allowed before.
+        let request = waiting(&ada.get(&ask("grafana", GRAFANA, &[])).await);
+        assert_eq!(say(&ada, &request, true).await.assert_status(403).problem().kind, "must-enrol");
+        let silent = ask("grafana", GRAFANA, &[("prompt", Some("none"))]);
+        assert_eq!(error(&ada.get(&silent).await), "consent_required");
+    }
+
     /// server, idtoken-signature, scope-*, userinfo-get, userinfo-post-header,
     /// ensure-request-with-valid-pkce-succeeds
     async fn an_application_learns_who_somebody_is_and_what_they_allowed(app: TestApp) {

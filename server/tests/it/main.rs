@@ -26,6 +26,7 @@ mod latency;
 mod lists;
 mod live;
 mod log_search;
+mod login;
 mod mail;
 mod openapi;
 mod orgs;

@@ -64,6 +64,7 @@ async fn device(
             Ok(query) => prove_again(&format!("/device?{query}")),
             Err(error) => error.into_response(),
         },
+        Err(ApiError::MustEnrol) => see("/account/security"),
         Err(error) => back("/device", &error, &[]),
     }
 }
@@ -119,6 +120,7 @@ async fn consent(
         // Its page says what to do: sign in, perhaps once more, or begin anew.
         Err(ApiError::Unauthenticated | ApiError::NotFound | ApiError::Conflict(_)) => Ok(see(&page)),
         Err(ApiError::StepUp) => Ok(prove_again(&page)),
+        Err(ApiError::MustEnrol) => Ok(see("/account/security")),
         Err(error) => Err(error),
     }
 }
