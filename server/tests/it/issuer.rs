@@ -401,9 +401,9 @@ both_engines! {
         say(&ada, &request, true).await.assert_status(403);
         let user_code = begun["user_code"].as_str().unwrap();
         let to = leads(&ada.form("/device", &[("user_code", user_code), ("word", "allow")]).await);
-        assert_eq!(to, format!("/sign-in?return_to=%2Fdevice%3Fuser_code%3D{user_code}"));
+        assert_eq!(to, format!("/confirm?return_to=%2Fdevice%3Fuser_code%3D{user_code}"));
         let to = leads(&ada.form("/oauth/consent", &[("request", &request), ("word", "allow")]).await);
-        assert_eq!(to, format!("/sign-in?return_to=%2Foauth%2Fconsent%3Frequest%3D{request}"));
+        assert_eq!(to, format!("/confirm?return_to=%2Foauth%2Fconsent%3Frequest%3D{request}"));
         // Refusing does not.
         decide(&ada, &other["user_code"], false).await.assert_status(204);
         ada.sign_in("ada@example.com", PASSWORD).await.assert_status(200);

@@ -72,7 +72,7 @@ async fn device(
 /// They prove once more who they are, and come back.
 fn prove_again(page: &str) -> Response {
     match query(&[("return_to", page)]) {
-        Ok(query) => see(&format!("/sign-in?{query}")),
+        Ok(query) => see(&format!("/confirm?{query}")),
         Err(error) => error.into_response(),
     }
 }
