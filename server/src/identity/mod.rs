@@ -26,7 +26,7 @@ pub use policy::{Held, Policy, Strength, instance_policy, new_policy, set_instan
 pub use principal::{Principal, RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
 pub use session::{
     Auth, Beginning, Origin, ProviderSession, Store as SessionStore, authenticate_session, begin_session,
-    delete_expired_sessions_once, end_other_sessions, end_session, sessions,
+    delete_expired_sessions_once, end_other_sessions, end_session, is_still_there, sessions,
 };
 pub use setup::{announce, is_needed, set_up};
 pub use store::{find_user, find_user_by_email, policy};

@@ -323,6 +323,20 @@ pub async fn authenticate_session(app: &AppParts, id: Id) -> Result<Principal, D
     Ok(Principal::Session(principal(row, now)))
 }
 
+/// Whether somebody who asked a while ago, and still listens, is who they were:
+/// their session has not ended, their token still works.
+///
+/// # Errors
+/// When the database says no.
+pub async fn is_still_there(app: &AppParts, principal: &Principal) -> Result<bool, DbError> {
+    let now = app.clock.now();
+    match principal {
+        Principal::Session(asker) => store::session_goes_on(&app.db, asker.session, now).await,
+        Principal::Token(token) => store::token_works(&app.db, token.token, now).await,
+        Principal::Runner(_) | Principal::Anonymous => Ok(true),
+    }
+}
+
 /// Somebody's sessions, newest first.
 ///
 /// # Errors

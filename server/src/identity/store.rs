@@ -408,6 +408,24 @@ pub(super) async fn find_token(
     .transpose()
 }
 
+/// Whether a session goes on, by the id that is no secret.
+pub(super) async fn session_goes_on(db: &Db, id: SessionId, now: Timestamp) -> Result<bool, DbError> {
+    let row = query(
+        "SELECT s.id FROM sessions s JOIN users u ON u.id = s.user_id \
+         WHERE s.id = $1 AND s.idle_until > $2 AND s.absolute_until > $2 AND u.disabled_at IS NULL",
+    );
+    Ok(row.bind(id).bind(now).optional(db).await?.is_some())
+}
+
+/// Whether a token works, by its id.
+pub(super) async fn token_works(db: &Db, id: TokenId, now: Timestamp) -> Result<bool, DbError> {
+    let row = query(
+        "SELECT t.id FROM tokens t JOIN users u ON u.id = t.user_id \
+         WHERE t.id = $1 AND t.expires_at > $2 AND t.revoked_at IS NULL AND u.disabled_at IS NULL",
+    );
+    Ok(row.bind(id).bind(now).optional(db).await?.is_some())
+}
+
 pub(super) async fn touch_token(db: &Db, id: TokenId, now: Timestamp) -> Result<(), DbError> {
     query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
         .bind(id)

@@ -32,7 +32,7 @@ use super::{ProjectAccess, store};
 use crate::{
     app::App,
     db::{DbError, Topic},
-    identity::Principal,
+    identity::{self, Principal},
     runs::queue::SLOW_POLL,
 };
 
@@ -100,6 +100,9 @@ pub fn run_events(
                 follower.newest().await?
             };
             if !runs.is_empty() {
+                if !identity::is_still_there(&follower.app, &follower.principal).await? {
+                    return Ok(None);
+                }
                 return Ok(Some((RunsEvent::Runs { runs }, follower)));
             }
         }

@@ -2,7 +2,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro names the types of parameters so")]
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     app::App,
-    identity::Principal,
+    identity::{self, Principal},
     projects::{self, ProjectAccess},
     runs::{self, RunError, RunFilter},
 };
@@ -91,6 +91,26 @@ async fn show_job(app: &App, access: &ProjectAccess, number: u64, name: &str) ->
 /// The name of the one who asks, for sentences about what they did.
 fn who(access: &ProjectAccess) -> String {
     access.user().map_or_else(|| "somebody".to_owned(), |user| user.name.clone())
+}
+
+/// What is told of a project, as long as the one who asked may read it: whoever
+/// signs out, is disabled or leaves hears nothing more. It is looked at whenever
+/// there is something to tell.
+pub(super) fn while_allowed<T: Send + 'static, S: Stream<Item = T> + Send + 'static>(
+    app: &App,
+    principal: &Principal,
+    (org, project): (&str, &str),
+    events: S,
+) -> impl Stream<Item = T> + Send + use<T, S> {
+    let asked = Arc::new((app.clone(), principal.clone(), org.to_owned(), project.to_owned()));
+    events.take_while(move |_| {
+        let asked = asked.clone();
+        async move {
+            let (app, principal, org, project) = &*asked;
+            matches!(identity::is_still_there(app, principal).await, Ok(true))
+                && projects::find_for(app, principal, org, project, Action::ReadProject).await.is_ok()
+        }
+    })
 }
 
 /// A stream of server-sent events, kept alive, that ends quietly when reading
@@ -242,7 +262,9 @@ async fn events(
     show(&app, &access, number).await?;
     let can_operate = access.allows(Action::OperateRuns);
     let place = (access.org.slug, access.project.slug, access.project.id);
-    Ok(sse(runs::run_events(app, place, number, can_operate), |event| {
+    let events = runs::run_events(app.clone(), place, number, can_operate);
+    let events = while_allowed(&app, &principal, (&org, &project), events);
+    Ok(sse(events, |event| {
         let name = match &event {
             RunEvent::Run { .. } => "run",
             RunEvent::End => "end",

@@ -28,7 +28,7 @@ use super::{
     ApiError,
     describe::RefusedToRead,
     extract::{Paging, Params, Segments, cursor},
-    runs::{JobPath, json, sse},
+    runs::{JobPath, json, sse, while_allowed},
 };
 use crate::{
     app::App,
@@ -297,7 +297,9 @@ async fn events(
     let last: Option<u64> =
         headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let after = last.max(query.after).unwrap_or_default();
-    Ok(sse(telemetry::attempt_events(app, attempt.id, after), |event| {
+    let events = telemetry::attempt_events(app.clone(), attempt.id, after);
+    let events = while_allowed(&app, &principal, (&path.0, &path.1), events);
+    Ok(sse(events, |event| {
         let name = match &event.event {
             LiveEvent::Spans { .. } => "spans",
             LiveEvent::Lines { .. } => "lines",

@@ -15,7 +15,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::support::{
-    TestApp,
+    PASSWORD, TestApp,
     git::set_up,
     people::Browser,
     work::{Script, claim, finish},
@@ -113,6 +113,71 @@ both_engines! {
         let events = follow(&app, &admin, &format!("{JOB}/events?after=12"), Some("15")).await;
         let names: Vec<_> = events.iter().map(|(_, name, _)| name.as_str()).collect();
         assert_eq!(names, ["attempt", "end"]);
+    }
+
+    /// SE-06: whoever is out hears nothing more of what they follow.
+    async fn se_06_a_log_is_followed_no_longer_than_one_may_read_it(app: TestApp) {
+        let (admin, lease) = under_way(&app).await;
+        app.person("vera").await;
+        let member = admin.add_member("acme", "vera", Role::Viewer).await;
+        for (next, end) in (13..).zip(["nothing", "signed out", "revoked", "sent away", "disabled"]) {
+            let vera = app.browser();
+            if end == "disabled" {
+                admin.add_member("acme", "vera", Role::Viewer).await;
+            }
+            vera.sign_in("vera@example.com", PASSWORD).await.assert_status(200);
+            let token = vera.token(&[Scope::Read]).await;
+            let mut streams = Vec::new();
+            for path in [format!("{JOB}/events"), "/api/v1/orgs/acme/projects/web/runs/1/events".to_owned()] {
+                let request = http::Request::get(&path).header("host", "ci.example.com");
+                let request = if end == "revoked" {
+                    request.header("authorization", format!("Bearer {}", token.secret))
+                } else {
+                    request.header("cookie", vera.cookie_header().expect("cookies"))
+                };
+                let request = request.body(axum::body::Body::empty()).expect("a request");
+                let response = app.router.clone().oneshot(request).await.expect("infallible");
+                assert_eq!(response.status(), 200, "{end}");
+                let mut body = response.into_body();
+                // How things stand.
+                body.frame().await.expect("an event").expect("an event");
+                streams.push(body);
+            }
+            match end {
+                "signed out" => drop(vera.delete("/api/v1/session").await.assert_status(204)),
+                "revoked" => {
+                    let path = format!("/api/v1/account/tokens/{}", token.token.id);
+                    vera.delete(&path).await.assert_status(204);
+                }
+                "sent away" => {
+                    let path = format!("/api/v1/orgs/acme/members/{}", member.user_id);
+                    admin.delete(&path).await.assert_status(204);
+                }
+                "disabled" => app.disable("vera").await,
+                _ => {}
+            }
+            let secret = format!("after {end}");
+            Script::new(&app).line(1, secret.clone()).send(&lease, next).await;
+            let mut log = streams.remove(0);
+            let mut heard = String::new();
+            let until = async {
+                while let Some(frame) = log.frame().await {
+                    let data = frame.expect("a frame").into_data().unwrap_or_default();
+                    heard.push_str(&String::from_utf8_lossy(&data));
+                    if heard.contains(&secret) {
+                        break;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), until).await.expect("a line, or the end");
+            assert_eq!(heard.contains(&secret), end == "nothing", "{end}: {heard}");
+            if end == "disabled" {
+                finish(&app, &lease, State::Success).await;
+                let rest = tokio::time::timeout(Duration::from_secs(20), streams.remove(0).collect());
+                let rest = rest.await.expect("it ends").expect("a body").to_bytes();
+                assert!(!String::from_utf8_lossy(&rest).contains("success"), "{rest:?}");
+            }
+        }
     }
 
     async fn a_run_is_followed_to_its_end(app: TestApp) {

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::{
     Browser, PASSWORD, Response, TestApp,
-    authenticator::{Answer, Attestation, Key},
+    authenticator::{Algorithm, Answer, Attestation, Key},
 };
 
 const MAIL: &str = "person@example.com";
@@ -480,6 +480,34 @@ both_engines! {
         person.step_up_with(&mut key).await.assert_status(204);
         person.post(begin, &json!({})).await.assert_status(200);
         person.delete(&path).await.assert_status(204);
+    }
+
+    /// WA-14
+    async fn wa_14_keys_of_every_algorithm_that_is_asked_for_work(app: TestApp) {
+        let person = app.person("person").await;
+        let asked = person.begin_passkey().await.options;
+        let asked: Vec<_> = asked["publicKey"]["pubKeyCredParams"].as_array().unwrap().clone();
+        let all = [Algorithm::Es256, Algorithm::Es384, Algorithm::Rs256];
+        assert_eq!(asked.len(), all.len(), "one is asked for that is not tested: {asked:?}");
+        for algorithm in all {
+            for attestation in [Attestation::None, Attestation::Packed, Attestation::PackedForged] {
+                let Ceremony { ceremony, options } = person.begin_passkey().await;
+                let (mut key, credential) =
+                    Key::make_for(&options, algorithm, |a| a.attestation = attestation);
+                let added = person.finish_passkey(&ceremony, "x", &credential).await;
+                if attestation == Attestation::PackedForged {
+                    assert_unproven(&added, &format!("{algorithm:?}"));
+                    continue;
+                }
+                added.assert_status(201);
+                let browser = app.browser();
+                let Ceremony { ceremony, options } = browser.begin_sign_in().await;
+                let forged = key.answer_with(&options, |a| a.forged = true);
+                let refused = browser.finish_sign_in(&ceremony, &forged).await;
+                assert_unproven(&refused, &format!("{algorithm:?}"));
+                browser.sign_in_with(&mut key).await.assert_status(200);
+            }
+        }
     }
 
     /// WA-15

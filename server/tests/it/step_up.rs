@@ -208,6 +208,46 @@ both_engines! {
         assert!(!is_fresh(&person).await);
     }
 
+    async fn a_form_confirms_without_scripts_and_leads_nowhere_else(app: TestApp) {
+        let person = app.person("person").await;
+        for (path, return_to, location) in [
+            ("/confirm/password", "/account/security", "/account/security"),
+            ("/confirm/password", "https://evil.example", "/"),
+            ("/confirm/password", "//evil.example", "/"),
+        ] {
+            app.advance(TimeDelta::minutes(10));
+            assert!(!is_fresh(&person).await);
+            let wrong = person.form(path, &[("password", "wrong"), ("return_to", return_to)]).await;
+            let wrong = wrong.assert_status(303).header("location").unwrap().to_owned();
+            assert!(wrong.starts_with("/confirm?problem=") && !wrong.contains("evil"), "{wrong}");
+            assert!(!is_fresh(&person).await);
+            let done = person.form(path, &[("password", PASSWORD), ("return_to", return_to)]).await;
+            assert_eq!(done.assert_status(303).header("location"), Some(location));
+            assert!(is_fresh(&person).await);
+        }
+        let codes = person.add_codes().await;
+        let recovery = person.make_recovery_codes().await;
+        for (path, code) in [("/confirm/code", codes.code()), ("/confirm/recovery-code", recovery[0].clone())] {
+            app.advance(TimeDelta::minutes(10));
+            // The weaker one is no way any more.
+            person.form("/confirm/password", &[("password", PASSWORD)]).await.assert_status(303);
+            assert!(!is_fresh(&person).await);
+            let code = if path == "/confirm/code" { codes.code() } else { code };
+            person.form(path, &[("code", &code)]).await.assert_status(303);
+            assert!(is_fresh(&person).await);
+        }
+        // Another site's page cannot send it (SE-09), nor can nobody.
+        let cookies = person.cookie_header().unwrap();
+        let fields = [("password", PASSWORD)];
+        for site in [Some("cross-site"), Some("same-site"), None] {
+            let request = app.post("/confirm/password").form(&fields).header("cookie", &cookies);
+            let request = site.map_or(request, |site| app.post("/confirm/password").form(&fields)
+                .header("cookie", &cookies).header("sec-fetch-site", site));
+            assert_kind(&request.send().await, "forbidden");
+        }
+        app.browser().form("/confirm/password", &fields).await.assert_status(401);
+    }
+
     /// SE-01
     async fn se_01_a_step_up_changes_the_sessions_secret(app: TestApp) {
         let person = app.person("person").await;

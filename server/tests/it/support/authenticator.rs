@@ -2,11 +2,19 @@
 //! and answers ceremonies as both together would, and every part of an answer
 //! can be made wrong by itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use devenv_cloud_api::factors::{Ceremony, Passkey};
-use p256::ecdsa::{DerSignature, SigningKey, signature::Signer as _};
+use p256::ecdsa::signature::Signer as _;
+use ring::{
+    rand::SystemRandom,
+    rsa::PublicKeyComponents,
+    signature::{RSA_PKCS1_SHA256, RsaKeyPair},
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -28,7 +36,100 @@ pub struct Key {
     /// Whether it can be copied to other devices.
     pub eligible: bool,
     rp_id: String,
-    signing: SigningKey,
+    signing: Signing,
+}
+
+/// What a key signs with.
+#[derive(Clone)]
+enum Signing {
+    Es256(p256::ecdsa::SigningKey),
+    Es384(p384::ecdsa::SigningKey),
+    Rs256(Arc<RsaKeyPair>),
+}
+
+/// What a new key signs with, by its number in the registry of COSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Algorithm {
+    Es256 = -7,
+    Es384 = -35,
+    Rs256 = -257,
+}
+
+/// Made with `openssl genrsa 2048 | openssl pkcs8 -topk8 -nocrypt -outform DER`,
+/// and good for nothing but tests.
+const RSA: &[u8] = include_bytes!("rsa-2048.der");
+
+impl Signing {
+    fn new(algorithm: Algorithm, seed: &[u8]) -> Self {
+        match algorithm {
+            Algorithm::Es256 => Self::Es256(p256::ecdsa::SigningKey::from_slice(seed).expect("a key")),
+            Algorithm::Es384 => {
+                let seed = [&[0; 16], seed].concat();
+                Self::Es384(p384::ecdsa::SigningKey::from_slice(&seed).expect("a key"))
+            }
+            Algorithm::Rs256 => Self::Rs256(Arc::new(RsaKeyPair::from_pkcs8(RSA).expect("a key"))),
+        }
+    }
+
+    const fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Es256(_) => Algorithm::Es256,
+            Self::Es384(_) => Algorithm::Es384,
+            Self::Rs256(_) => Algorithm::Rs256,
+        }
+    }
+
+    /// The public key in COSE's form (RFC 9052 §7, RFC 9053 §7.1, RFC 8230 §4).
+    fn public(&self) -> Vec<u8> {
+        let on_curve = |curve, x: &[u8], y: &[u8]| {
+            let algorithm = int(self.algorithm() as i32);
+            map(&[
+                (int(1), int(2)),
+                (int(3), algorithm),
+                (int(-1), int(curve)),
+                (int(-2), bytes(x)),
+                (int(-3), bytes(y)),
+            ])
+        };
+        match self {
+            Self::Es256(key) => {
+                let point = key.verifying_key().to_sec1_point(false);
+                on_curve(1, point.x().expect("x"), point.y().expect("y"))
+            }
+            Self::Es384(key) => {
+                let point = key.verifying_key().to_sec1_point(false);
+                on_curve(2, point.x().expect("x"), point.y().expect("y"))
+            }
+            Self::Rs256(key) => {
+                let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(key.public());
+                map(&[
+                    (int(1), int(3)),
+                    (int(3), int(Algorithm::Rs256 as i32)),
+                    (int(-1), bytes(&n)),
+                    (int(-2), bytes(&e)),
+                ])
+            }
+        }
+    }
+
+    fn sign(&self, data: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Es256(key) => {
+                let signature: p256::ecdsa::DerSignature = key.sign(data);
+                signature.as_bytes().to_vec()
+            }
+            Self::Es384(key) => {
+                let signature: p384::ecdsa::DerSignature = key.sign(data);
+                signature.as_bytes().to_vec()
+            }
+            Self::Rs256(key) => {
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), data, &mut signature).expect("a signature");
+                signature
+            }
+        }
+    }
 }
 
 /// What an answer is made of. Everything is right until a test makes it wrong.
@@ -147,8 +248,7 @@ impl Answer {
         if self.forged {
             signed.push(0);
         }
-        let signature: DerSignature = key.signing.sign(&signed);
-        signature.as_bytes().to_vec()
+        key.signing.sign(&signed)
     }
 }
 
@@ -160,33 +260,34 @@ impl Key {
 
     /// The same, with something else about the answer.
     pub fn make_with(options: &Value, change: impl FnOnce(&mut Answer)) -> (Self, Value) {
+        Self::make_for(options, Algorithm::Es256, change)
+    }
+
+    /// The same, signing with this.
+    pub fn make_for(
+        options: &Value,
+        algorithm: Algorithm,
+        change: impl FnOnce(&mut Answer),
+    ) -> (Self, Value) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let options = &options["publicKey"];
         let seed = Sha256::digest(format!("passkey {}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let asked: Vec<_> =
             options["pubKeyCredParams"].as_array().expect("algorithms").iter().map(|a| &a["alg"]).collect();
-        assert!(asked.contains(&&json!(-7)), "ES256 is what every authenticator can: {asked:?}");
+        assert!(asked.contains(&&json!(algorithm as i32)), "{algorithm:?} is not asked for: {asked:?}");
         let mut key = Self {
             id: Sha256::digest(seed)[..20].to_vec(),
             handle: unb64(&options["user"]["id"]),
             counter: Some(0),
             eligible: false,
             rp_id: options["rp"]["id"].as_str().expect("a name").to_owned(),
-            signing: SigningKey::from_slice(&seed).expect("a key"),
+            signing: Signing::new(algorithm, &seed),
         };
         let mut answer = Answer::new("webauthn.create", options, &key);
         change(&mut answer);
         key.id.clone_from(&answer.id);
         key.eligible = answer.eligible;
-        let point = key.signing.verifying_key().to_sec1_point(false);
-        let (x, y) = (point.x().expect("x").to_vec(), point.y().expect("y").to_vec());
-        let public = map(&[
-            (int(1), int(2)),
-            (int(3), int(-7)),
-            (int(-1), int(1)),
-            (int(-2), bytes(&x)),
-            (int(-3), bytes(&y)),
-        ]);
+        let public = key.signing.public();
         let length = u16::try_from(key.id.len()).expect("a short id").to_be_bytes();
         let attested = [&[0; 16][..], &length, &key.id, &public].concat();
         let data = answer.authenticator_data(&attested);
@@ -195,7 +296,7 @@ impl Key {
             packed => {
                 answer.forged = packed == Attestation::PackedForged;
                 let signature = answer.sign(&key, &data);
-                ("packed", map(&[(text("alg"), int(-7)), (text("sig"), bytes(&signature))]))
+                ("packed", map(&[(text("alg"), int(algorithm as i32)), (text("sig"), bytes(&signature))]))
             }
         };
         let object = map(&[
