@@ -22,6 +22,7 @@ pub mod mail;
 pub mod metrics;
 pub mod once;
 pub mod orgs;
+pub mod outgoing;
 pub mod projects;
 pub mod refusal;
 pub mod runner;

@@ -1,8 +1,11 @@
 //! All keys, with their types, defaults and documentation.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use super::{ConfigError, Count, Destinations, Givens, Keep, Key, Networks, Secret, Text};
+use super::{
+    Algorithms, ConfigError, Count, Destinations, Givens, Keep, Key, Networks, ProviderKind, ResponseMode, Secret,
+    Text, Words,
+};
 use crate::{executor::Room, issuer::Clients};
 
 /// How `docs/configuration.md` begins.
@@ -28,6 +31,8 @@ macro_rules! config {
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $sdoc])* pub $section: $Section,)*
+            /// The providers with which people can sign in, by name.
+            pub providers: BTreeMap<String, Provider>,
         }
 
         $(
@@ -53,6 +58,7 @@ macro_rules! config {
                     $($section: $Section {
                         $($key: givens.read(concat!(stringify!($section), ".", stringify!($key)), $default)?,)*
                     },)*
+                    providers: givens.providers()?,
                 };
                 config.derive();
                 Ok(config)
@@ -74,10 +80,87 @@ macro_rules! config {
                         let _ = writeln!(out, "{} = {}\n", stringify!($key), Text::show(&self.$section.$key));
                     )*
                 )*
+                for (name, provider) in &self.providers {
+                    provider.add_toml(name, &mut out);
+                }
                 out
             }
         }
     };
+}
+
+/// A section that there can be several of, each with a name.
+macro_rules! named {
+    (
+        $(#[doc = $sdoc:literal])*
+        $section:ident: $Section:ident {
+            $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal,)*
+        }
+    ) => {
+        $(#[doc = $sdoc])*
+        #[derive(Clone, Debug)]
+        pub struct $Section {
+            $($(#[doc = $doc])* pub $key: $type,)*
+        }
+
+        impl $Section {
+            /// What the names of its keys begin with.
+            pub(super) const SECTION: &'static str = stringify!($section);
+
+            /// Every key, by what follows the section's name.
+            pub const KEYS: &'static [Key] =
+                &[$(Key { name: stringify!($key), doc: &[$($doc),*], default: $default },)*];
+
+            const DOC: &'static [&'static str] = &[$($sdoc),*];
+
+            pub(super) fn from_givens(givens: &Givens, name: &str) -> Result<Self, ConfigError> {
+                let full = |key| format!("{}.{name}.{key}", Self::SECTION);
+                Ok(Self { $($key: givens.read(&full(stringify!($key)), $default)?,)* })
+            }
+
+            fn add_toml(&self, name: &str, out: &mut String) {
+                let _ = writeln!(out, "[{}.{name}]", Self::SECTION);
+                $(
+                    $(let _ = writeln!(out, "#{}", $doc);)*
+                    let _ = writeln!(out, "{} = {}\n", stringify!($key), Text::show(&self.$key));
+                )*
+            }
+        }
+    };
+}
+
+named! {
+    /// Another service with which people can sign in. NAME is part of the address that the
+    /// service sends people back to: `BASE_URL/sign-in/provider/NAME/callback`. See
+    /// [sign-in.md](sign-in.md).
+    provider: Provider {
+        /// What it speaks: `oidc` (OpenID Connect), `github`, `gitlab` or `google`.
+        kind: ProviderKind = "oidc",
+        /// What people call it. Empty: the kind's usual name, or NAME.
+        label: String = "",
+        /// The address of an OpenID Connect issuer, exactly as it calls itself; of a GitLab or
+        /// a GitHub Enterprise Server of your own. Empty for gitlab.com, github.com and Google.
+        issuer: String = "",
+        /// What the provider calls this server.
+        client_id: String = "",
+        /// The secret that it gave this server.
+        client_secret: Secret = "",
+        /// What is asked for, with spaces in between. Empty: what sign-in needs.
+        scopes: Words = "",
+        /// Signatures that are accepted, with spaces in between, whatever the provider says of
+        /// itself: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.
+        allowed_algorithms: Algorithms = "RS256 PS256 ES256 EdDSA",
+        /// Audiences that its tokens may name beside this server.
+        other_audiences: Words = "",
+        /// How its answers come back through the browser: `query` or `form_post`.
+        response_mode: ResponseMode = "query",
+        /// Whether people who have no account here yet get one when they sign in with it.
+        /// Their e-mail address must be verified there.
+        create_accounts: bool = "false",
+        /// Only people with a verified e-mail address in one of these domains may sign in with
+        /// it. Empty: everybody who has an account here.
+        allowed_domains: Words = "",
+    }
 }
 
 config! {
@@ -120,6 +203,13 @@ config! {
         keep: Keep = "always",
         /// Hours after which a session ends in any case that does not outlive the browser.
         short_hours: u32 = "24",
+    }
+    /// How people sign in.
+    sign_in: SignIn {
+        /// Hosts of identity providers that are not public, or are asked over plain http, with
+        /// commas between them: a host and a port each, like `id.corp:443, 10.0.0.5:8080`.
+        /// All others must be public and speak https.
+        internal_hosts: Destinations = "",
     }
     /// What people and jobs may use.
     limits: Limits {
@@ -241,6 +331,14 @@ impl Config {
                 let _ = writeln!(out, "| `{name}` | {default} | {} | `{}` |", doc.trim(), key.variable());
             }
         }
+        let _ = writeln!(out, "\n## `[{}.NAME]`\n\n{}\n", Provider::SECTION, Provider::DOC.concat().trim());
+        out.push_str("| key | default | meaning | environment |\n|---|---|---|---|\n");
+        for key in Provider::KEYS {
+            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+            let doc = key.doc.concat();
+            let variable = format!("{}_NAME_{}", Provider::prefix(), key.name.to_uppercase());
+            let _ = writeln!(out, "| `{}` | {default} | {} | `{variable}` |", key.name, doc.trim());
+        }
         out
     }
 
@@ -266,6 +364,13 @@ impl Config {
         while self.server.base_url.ends_with('/') {
             self.server.base_url.pop();
         }
+    }
+}
+
+impl Provider {
+    /// What the variables of all providers begin with.
+    pub(super) fn prefix() -> String {
+        format!("{}{}", super::ENV_PREFIX, Self::SECTION.to_uppercase())
     }
 }
 

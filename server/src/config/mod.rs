@@ -7,14 +7,18 @@
 //! that does not start.
 
 mod keys;
+mod provider;
 mod text;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-pub use keys::{Config, Database, Executor, Issuer, Limits, Log, Mail, Runner, Server, Sessions};
+pub use keys::{
+    Config, Database, Executor, Issuer, Limits, Log, Mail, Provider, Runner, Server, Sessions, SignIn,
+};
+pub use provider::{Algorithms, ProviderKind, ResponseMode, Words};
 pub use text::{Count, Destinations, Keep, Networks, Secret, Text};
 
 /// What every environment variable begins with.
@@ -100,7 +104,7 @@ pub enum ConfigError {
         /// The file or the variable.
         origin: String,
         /// The key.
-        key: &'static str,
+        key: String,
         /// The value, masked where it is a secret.
         value: String,
         /// What it should be.
@@ -152,7 +156,15 @@ impl Givens {
             match value {
                 toml::Value::Table(entries) => {
                     for (key, value) in entries {
-                        self.add(format!("{section}.{key}"), plain(&value), origin.clone())?;
+                        let key = format!("{section}.{key}");
+                        match value {
+                            toml::Value::Table(entries) if section == Provider::SECTION => {
+                                for (last, value) in entries {
+                                    self.add(format!("{key}.{last}"), plain(&value), origin.clone())?;
+                                }
+                            }
+                            value => self.add(key, plain(&value), origin.clone())?,
+                        }
                     }
                 }
                 value => self.add(section, plain(&value), origin.clone())?,
@@ -172,10 +184,12 @@ impl Givens {
             if !ours {
                 continue;
             }
-            match Config::KEYS.iter().find(|key| key.variable() == variable) {
-                Some(key) => self.add(key.name.to_owned(), value, format!("${variable}"))?,
+            let known = Config::KEYS.iter().find(|key| key.variable() == variable);
+            match known.map(|key| key.name.to_owned()).or_else(|| provider_key(&variable)) {
+                Some(key) => self.add(key, value, format!("${variable}"))?,
                 None => {
-                    let nearest = nearest(&variable, Config::KEYS.iter().map(Key::variable));
+                    let nearest = nearest_provider_variable(&variable)
+                        .or_else(|| nearest(&variable, Config::KEYS.iter().map(Key::variable)));
                     return Err(ConfigError::Unknown {
                         origin: "environment".to_owned(),
                         key: variable,
@@ -188,7 +202,13 @@ impl Givens {
     }
 
     fn add(&mut self, key: String, value: String, origin: String) -> Result<(), ConfigError> {
-        if !Config::KEYS.iter().any(|known| known.name == key) {
+        if let Some((name, last)) = of_provider(&key) {
+            if !Provider::KEYS.iter().any(|known| known.name == last) {
+                let full = |k: &Key| format!("{}.{name}.{}", Provider::SECTION, k.name);
+                let nearest = nearest(&key, Provider::KEYS.iter().map(full));
+                return Err(ConfigError::Unknown { origin, key, nearest });
+            }
+        } else if !Config::KEYS.iter().any(|known| known.name == key) {
             let nearest = nearest(&key, Config::KEYS.iter().map(|k| k.name.to_owned()));
             return Err(ConfigError::Unknown { origin, key, nearest });
         }
@@ -196,21 +216,74 @@ impl Givens {
         Ok(())
     }
 
-    fn read<T: Text>(&self, key: &'static str, default: &str) -> Result<T, ConfigError> {
+    /// The providers, each checked.
+    fn providers(&self) -> Result<BTreeMap<String, Provider>, ConfigError> {
+        let names: BTreeSet<&str> =
+            self.0.keys().filter_map(|key| of_provider(key)).map(|(name, _)| name).collect();
+        let refuse = |key: String, value: String, reason: String| {
+            let begins =
+                |(given, found): (&String, &Given)| given.starts_with(&key).then(|| found.origin.clone());
+            let origin = self.0.iter().find_map(begins).unwrap_or_else(|| "configuration".to_owned());
+            ConfigError::Value { origin, key, value, reason }
+        };
+        let mut providers = BTreeMap::new();
+        for name in names {
+            let section = format!("{}.{name}", Provider::SECTION);
+            provider::check_name(name)
+                .map_err(|why| refuse(section.clone(), name.to_owned(), why.to_owned()))?;
+            let mut provider = Provider::from_givens(self, name)?;
+            provider.derive(name);
+            provider.check().map_err(|(key, why)| {
+                let key = format!("{section}.{key}");
+                let given = self.0.get(&key).map(|given| given.value.clone()).unwrap_or_default();
+                refuse(key, given, why)
+            })?;
+            providers.insert(name.to_owned(), provider);
+        }
+        Ok(providers)
+    }
+
+    fn read<T: Text>(&self, key: &str, default: &str) -> Result<T, ConfigError> {
         let given = self.0.get(key);
         let text = given.map_or(default, |given| given.value.as_str());
         T::parse(text).map_err(|reason| ConfigError::Value {
             origin: given.map_or_else(|| "default".to_owned(), |given| given.origin.clone()),
-            key,
+            key: key.to_owned(),
             value: if T::SECRET { "…".to_owned() } else { text.to_owned() },
             reason,
         })
     }
 }
 
+/// The name and the last part of a key of a provider.
+fn of_provider(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix(Provider::SECTION)?.strip_prefix('.')?.split_once('.')
+}
+
+/// The key that a variable of a provider sets: `DEVENV_CLOUD_PROVIDER_MY_IDP_CLIENT_ID`
+/// is `provider.my-idp.client_id`.
+fn provider_key(variable: &str) -> Option<String> {
+    let rest = variable.strip_prefix(&Provider::prefix())?.strip_prefix('_')?;
+    Provider::KEYS.iter().find_map(|key| {
+        let name = rest.strip_suffix(&key.name.to_uppercase())?.strip_suffix('_')?;
+        let name = name.to_lowercase().replace('_', "-");
+        (!name.is_empty()).then(|| format!("{}.{name}.{}", Provider::SECTION, key.name))
+    })
+}
+
+/// Of a variable that begins like a provider's, the one with the nearest key.
+fn nearest_provider_variable(variable: &str) -> Option<String> {
+    let prefix = Provider::prefix();
+    let rest = variable.strip_prefix(&prefix)?.strip_prefix('_')?;
+    let (name, _) = rest.split_once('_')?;
+    nearest(variable, Provider::KEYS.iter().map(|key| format!("{prefix}_{name}_{}", key.name.to_uppercase())))
+}
+
 fn plain(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
+        // A list is as good as words with spaces between them.
+        toml::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
 }
@@ -285,6 +358,85 @@ mod tests {
             error.contains("$DEVENV_CLOUD_EXECUTOR_ENABLED") && error.contains("true or false"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn providers_are_sections_with_names() {
+        let file = file(
+            "[provider.corp]\nissuer = \"https://id.example.com/\"\nclient_id = \"ci\"\nscopes = [\"openid\", \"email\"]\n\
+             [provider.github]\nkind = \"github\"\nclient_id = \"x\"\n",
+        );
+        let config = Config::load(
+            Some(file.path()),
+            env(&[
+                ("DEVENV_CLOUD_PROVIDER_GITHUB_CLIENT_SECRET", "hunter2"),
+                ("DEVENV_CLOUD_PROVIDER_MY_LAB_KIND", "gitlab"),
+                ("DEVENV_CLOUD_PROVIDER_MY_LAB_CLIENT_ID", "lab"),
+                ("DEVENV_CLOUD_PROVIDER_MY_LAB_ISSUER", "https://gitlab.example.com"),
+            ]),
+        )
+        .unwrap();
+        assert_eq!(config.providers.keys().collect::<Vec<_>>(), ["corp", "github", "my-lab"]);
+        let corp = &config.providers["corp"];
+        assert_eq!((corp.label.as_str(), corp.issuer.as_str()), ("corp", "https://id.example.com/"));
+        assert_eq!(corp.scopes.0, ["openid", "email"]);
+        assert!(!corp.create_accounts);
+        let github = &config.providers["github"];
+        assert_eq!((github.label.as_str(), github.issuer.as_str()), ("GitHub", "https://github.com"));
+        assert_eq!(github.client_secret.reveal(), "hunter2");
+        assert_eq!(config.providers["my-lab"].scopes.0, ["openid", "profile", "email"]);
+        let shown = config.to_toml();
+        assert!(shown.contains("[provider.my-lab]") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn unknown_keys_of_providers_are_refused_with_the_nearest_known_name() {
+        let file = file("[provider.corp]\nisuer = \"x\"\n");
+        let error = Config::load(Some(file.path()), env(&[])).unwrap_err().to_string();
+        assert!(error.contains("did you mean `provider.corp.issuer`"), "{error}");
+        let error =
+            Config::load(None, env(&[("DEVENV_CLOUD_PROVIDER_CORP_ISUER", "x")])).unwrap_err().to_string();
+        assert!(error.contains("did you mean `DEVENV_CLOUD_PROVIDER_CORP_ISSUER`"), "{error}");
+    }
+
+    /// RP-07, RP-21: what would make sign-in unsafe cannot be configured.
+    #[test]
+    fn rp_21_providers_that_cannot_be_meant_are_refused_with_what_to_do() {
+        let usual = [("ISSUER", "https://id.example.com"), ("CLIENT_ID", "ci")];
+        for (key, value, words) in [
+            ("ISSUER", "https://login.microsoftonline.com/common/v2.0", "tenant"),
+            ("ISSUER", "https://login.microsoftonline.com/organizations/v2.0", "tenant"),
+            ("ISSUER", "https://LOGIN.microsoftonline.com/Common/v2.0", "tenant"),
+            ("ISSUER", "https://login.microsoftonline.us/common/v2.0", "tenant"),
+            ("ISSUER", "https://sts.windows.net/common/", "tenant"),
+            ("ISSUER", "", "well-known"),
+            ("ISSUER", "id.example.com", "an address like"),
+            ("ISSUER", "https://id.example.com/?x=1", "after a ?"),
+            ("CLIENT_ID", "", "registered"),
+            ("ALLOWED_ALGORITHMS", "RS256 HS256", "`HS256` is none of"),
+            ("ALLOWED_ALGORITHMS", "none", "`none` is none of"),
+            ("ALLOWED_ALGORITHMS", "", "at least one"),
+            ("SCOPES", "email", "openid"),
+            ("KIND", "saml", "one of oidc, github, gitlab, google"),
+            ("KIND", "github", "GitHub gives no token"),
+            ("RESPONSE_MODE", "fragment", "query, form_post"),
+            ("ALLOWED_DOMAINS", "me@example.com", "is no domain"),
+        ] {
+            let mut pairs: BTreeMap<&str, &str> = usual.into();
+            pairs.insert(key, value);
+            let all = pairs.iter().map(|(k, v)| (format!("DEVENV_CLOUD_PROVIDER_CORP_{k}"), (*v).to_owned()));
+            let error = Config::load(Some(file("").path()), all.collect::<Vec<_>>()).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("corp"), "{key} {value}: {error}");
+        }
+        let tenant = "https://login.microsoftonline.com/8d5ee5d7-5d4b-4d1e-9c5e-000000000000/v2.0";
+        let good = env(&[
+            ("DEVENV_CLOUD_PROVIDER_CORP_ISSUER", tenant),
+            ("DEVENV_CLOUD_PROVIDER_CORP_CLIENT_ID", "ci"),
+        ]);
+        Config::load(Some(file("").path()), good).unwrap();
+        let file = file("[provider.\"A_b\"]\nclient_id = \"x\"\n");
+        let error = Config::load(Some(file.path()), env(&[])).unwrap_err().to_string();
+        assert!(error.contains("small letters"), "{error}");
     }
 
     #[test]

@@ -20,15 +20,16 @@ mod outside;
 mod policy;
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-pub use destination::{Destination, Pattern};
+pub(crate) use addresses::special;
+pub use destination::{Destination, Host, Pattern};
 pub(super) use job::JobNetwork;
-pub(crate) use outside::{Outside, RealOutside};
+pub(crate) use outside::{Connection, Outside, RealOutside};
 pub use policy::Network;
 
 /// Names that are resolved at once, of all jobs. Each takes a thread while it
