@@ -1,8 +1,9 @@
 //! The way in: from an e-mail address to a session, step by step.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{accounts::AuthMethod, permissions::words};
+use crate::{accounts::AuthMethod, ids::LinkId, permissions::words};
 
 words! {
     /// What comes next on the way in.
@@ -66,4 +67,23 @@ pub struct Identify {
     /// Whether to stay signed in on this computer, where that may be chosen.
     #[serde(default)]
     pub keep: bool,
+}
+
+/// An account elsewhere with which somebody signs in here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LinkedAccount {
+    /// The id of the link.
+    pub id: LinkId,
+    /// The provider, by its name in addresses.
+    pub provider: String,
+    /// The provider's name for people.
+    pub provider_label: String,
+    /// What the account is called there. Identifies nobody.
+    pub label: String,
+    /// When it was linked.
+    pub created_at: DateTime<Utc>,
+    /// When somebody last signed in with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<DateTime<Utc>>,
 }

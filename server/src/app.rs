@@ -34,6 +34,10 @@ pub struct AppParts {
     pub identity: crate::identity::Guards,
     /// What is known about programs that ask for tokens.
     pub issuer: crate::issuer::Issuer,
+    /// The client for requests that configuration makes us send.
+    pub outgoing: crate::outgoing::Outgoing,
+    /// The providers with which people can sign in.
+    pub sso: crate::sso::Sso,
     /// This server's name among those that share the database; the same after a restart.
     pub instance: String,
     /// Sends mail.

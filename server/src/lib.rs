@@ -30,6 +30,7 @@ pub mod runners;
 pub mod runs;
 pub mod seal;
 pub mod serve;
+pub mod sso;
 mod sync;
 pub mod telemetry;
 mod terminal;

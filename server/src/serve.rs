@@ -21,9 +21,12 @@ use crate::{
     issuer::{self, Issuer},
     mail::{self, Mailer},
     metrics::Metrics,
-    once, runners,
+    once,
+    outgoing::Outgoing,
+    runners,
     runs::{self, LocalControlPlane},
     seal::Seal,
+    sso::Sso,
     web,
 };
 
@@ -129,11 +132,15 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let identity = Guards::new(&config, &clock);
     let mailer = Mailer::new(&config)?;
     let issuer = Issuer::new(&clock);
+    let outgoing = Outgoing::new(&config.sign_in.internal_hosts.0);
+    let sso = Sso::new(&config);
     let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,
         identity,
         issuer,
+        outgoing,
+        sso,
         seal,
         db,
         clock,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::PathBuf};
 
 use super::{
-    Algorithms, ConfigError, Count, Destinations, Givens, Keep, Key, Networks, ProviderKind, ResponseMode, Secret,
-    Text, Words,
+    Algorithms, ConfigError, Count, Destinations, Givens, Keep, Key, Networks, ProviderKind, ResponseMode,
+    Secret, Text, Words,
 };
 use crate::{executor::Room, issuer::Clients};
 

@@ -63,6 +63,25 @@ pub async fn put_as<T: Once>(
     Ok(())
 }
 
+/// Remembers something under a key that nothing is remembered under. Whether
+/// this was the first to do so: of several at once, one is.
+///
+/// # Errors
+/// When the database says no.
+pub async fn put_first<T: Once>(
+    app: &AppParts,
+    target: impl Into<Target<'_>>,
+    key: &str,
+    value: &T,
+) -> Result<bool, Refusal> {
+    let text = serde_json::to_vec(value).map_err(|e| Refusal::Failed(e.into()))?;
+    let sealed = app.seal.seal(T::KIND, &text).map_err(Refusal::Failed)?;
+    let now = app.clock.now();
+    // With the kind in it: this key is not a random one that nothing else could have.
+    Ok(store::put_first(target, &hash(&format!("{} {key}", T::KIND)), T::KIND, &sealed, now, now + T::LIFE)
+        .await?)
+}
+
 /// What is remembered under the key, if it still is. It stays.
 ///
 /// # Errors

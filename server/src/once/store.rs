@@ -30,6 +30,31 @@ pub(super) async fn put(
     .map(|_| ())
 }
 
+pub(super) async fn put_first(
+    target: impl Into<Target<'_>>,
+    key_hash: &[u8],
+    kind: &str,
+    state: &[u8],
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<bool, DbError> {
+    let put = query(
+        "INSERT INTO once (key_hash, kind, user_id, state, created_at, expires_at) \
+         VALUES ($1, $2, NULL, $3, $4, $5) \
+         ON CONFLICT (key_hash) DO UPDATE SET kind = excluded.kind, state = excluded.state, \
+         created_at = excluded.created_at, expires_at = excluded.expires_at \
+         WHERE once.expires_at <= excluded.created_at",
+    )
+    .bind(key_hash)
+    .bind(kind)
+    .bind(state)
+    .bind(now)
+    .bind(until)
+    .execute(target)
+    .await?;
+    Ok(put == 1)
+}
+
 pub(super) async fn find(
     target: impl Into<Target<'_>>,
     key_hash: &[u8],

@@ -107,7 +107,7 @@ async fn sign_in(
 }
 
 /// Where a step on the way in leads.
-fn step(app: &App, arrival: Result<Arrival, Refusal>, return_to: Option<&str>) -> Response {
+pub(super) fn step(app: &App, arrival: Result<Arrival, Refusal>, return_to: Option<&str>) -> Response {
     match arrival {
         Ok(Arrival::SignedIn { return_to, .. }) => {
             let path = return_to.as_deref().and_then(own_path).unwrap_or("/");

@@ -51,7 +51,11 @@ fn csrf(app: &App) -> CsrfLayer<fn(ProtectionError) -> Response> {
         tracing::warn!(%error, "server.base_url is no origin; behind a proxy that changes Host, forms will be refused");
         CsrfLayer::new()
     });
-    layer.with_rejection_response(refuse)
+    // What comes back from a provider as a form comes from another site by nature: there,
+    // the state and the browser's own cookie say whether it is to be believed.
+    layer
+        .with_insecure_bypass(|_, uri| super::providers::is_callback(uri.path()))
+        .with_rejection_response(refuse)
 }
 
 /// The Content-Security-Policy of everything that is no page. Pages set their

@@ -17,6 +17,7 @@ mod orgs;
 mod pages;
 pub mod problem;
 mod projects;
+mod providers;
 mod runner;
 mod runners;
 mod runs;
@@ -44,6 +45,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(accounts::routes())
         .merge(sign_in::routes())
         .merge(factors::routes())
+        .merge(providers::routes())
         .merge(orgs::routes())
         .merge(projects::routes())
         .merge(runners::routes())
@@ -73,6 +75,7 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::layer))
         .merge(forms::routes())
         .merge(issuer::forms())
+        .merge(providers::forms())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(session_layer::require_origin_with_cookie))
         .layer(session_layer::layer(&app));

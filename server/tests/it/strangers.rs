@@ -30,6 +30,8 @@ const ONES_OWN: &[&str] = &[
     "getSession",
     "updateAccount",
     "changePassword",
+    "listLinks",
+    "unlinkAccount",
     "listTokens",
     "createToken",
     "revokeToken",

@@ -24,7 +24,9 @@ use tower_sessions::Session;
 
 pub use decide::{Decision, Intent, decide};
 pub use elsewhere::External;
-pub use steps::{code, identify, passkey, passkey_begin, password, recovery_code, sign_in, start_over};
+pub use steps::{
+    code, identify, passkey, passkey_begin, password, recovery_code, set_out, sign_in, start_over,
+};
 
 use super::{
     factors,
@@ -107,7 +109,7 @@ pub async fn state(app: &AppParts, key: Option<&str>) -> Result<SignInState, Ref
         step: SignInStep::Identify,
         email: None,
         methods: Vec::new(),
-        providers: Vec::new(),
+        providers: app.sso.list(),
         links: None,
         may_keep: app.config.sessions.keep == crate::config::Keep::Choice,
         return_to: None,

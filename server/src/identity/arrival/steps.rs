@@ -45,6 +45,23 @@ pub async fn identify(
     once::put(app, &app.db, None, &pending).await
 }
 
+/// Begins a sign-in of somebody who comes from a provider, in place of one that
+/// was under way: what was proved for that one counts for nothing here.
+///
+/// # Errors
+/// When the database says no.
+pub async fn set_out(
+    app: &AppParts,
+    before: Option<&str>,
+    return_to: Option<String>,
+    keep: bool,
+) -> Result<String, Refusal> {
+    if let Some(before) = before {
+        start_over(app, before).await?;
+    }
+    once::put(app, &app.db, None, &Pending { return_to, keep, ..Pending::default() }).await
+}
+
 /// Forgets the sign-in that is under way.
 ///
 /// # Errors

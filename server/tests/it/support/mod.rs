@@ -7,6 +7,7 @@ pub mod factors;
 pub mod git;
 mod http;
 pub mod people;
+pub mod provider;
 pub mod runners;
 pub mod smtp;
 pub mod work;
