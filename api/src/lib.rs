@@ -17,6 +17,7 @@ pub mod mail;
 pub mod names;
 pub mod orgs;
 pub mod page;
+pub mod people;
 pub mod permissions;
 pub mod problem;
 pub mod runners;

@@ -105,6 +105,8 @@ words! {
         ReadMembers = "members.read",
         /// Add, change and remove members.
         ManageMembers = "members.manage",
+        /// See what happened around an organisation: its audit log, its invitations.
+        ReadAudit = "audit.read",
         /// Create a project.
         CreateProject = "project.create",
         /// See a project, its runs, traces and logs; fetch its source.

@@ -20,6 +20,12 @@ const OPEN = new Set([
   "GET /openapi.json",
   // Whoever has a registration token is nobody yet.
   "POST /runner/register",
+  // What comes by mail is opened on any device.
+  "POST /password-reset",
+  "POST /password-reset/confirm",
+  "POST /email-confirmation",
+  "GET /invitation",
+  "POST /invitation/accept",
 ]);
 
 test("no route answers a stranger, or lets them know what exists", async ({ workspace, server }) => {

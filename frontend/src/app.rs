@@ -75,6 +75,9 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/setup") view=pages::setup::Setup />
                 <Route path=path!("/device") view=pages::device::Device />
                 <Route path=path!("/oauth/consent") view=pages::consent::Consent />
+                <Route path=path!("/reset") view=pages::reset::Reset />
+                <Route path=path!("/verify-email") view=pages::verify_email::VerifyEmail />
+                <Route path=path!("/invitation") view=pages::invitation::Invitation />
                 <ParentRoute path=path!("") view=Frame>
                     <Route path=path!("") view=pages::home::Home />
                     <Route path=path!("/account") view=pages::account::profile::Profile />
@@ -82,6 +85,12 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/account/sessions") view=pages::account::sessions::Sessions />
                     <Route path=path!("/account/tokens") view=pages::account::tokens::Tokens />
                     <Route path=path!("/:org") view=pages::org::Org />
+                    <Route path=path!("/account/activity") view=pages::account::activity::Activity />
+                    <Route path=path!("/instance") view=pages::instance::people::InstancePeople />
+                    <Route path=path!("/instance/people") view=pages::instance::people::InstancePeople />
+                    <Route path=path!("/instance/audit") view=pages::instance::audit::InstanceAudit />
+                    <Route path=path!("/instance/mail") view=pages::instance::mail::InstanceMail />
+                    <Route path=path!("/:org/-/audit") view=pages::org_audit::OrgAudit />
                     <Route path=path!("/instance/security") view=pages::instance_security::InstanceSecurity />
                     <Route path=path!("/:org/-/security") view=pages::org_security::OrgSecurity />
                     <Route path=path!("/:org/-/members") view=pages::members::Members />

@@ -88,6 +88,7 @@ const fn lowest_role(action: Action) -> Option<Role> {
         Action::PushSource | Action::OperateRuns => Some(Role::Member),
         Action::UpdateOrg
         | Action::ManageMembers
+        | Action::ReadAudit
         | Action::ManageRunners
         | Action::CreateProject
         | Action::UpdateProject
@@ -112,6 +113,7 @@ const fn lowest_scope(action: Action) -> Option<Scope> {
         | Action::UpdateOrg
         | Action::DeleteOrg
         | Action::ManageMembers
+        | Action::ReadAudit
         | Action::ManageRunners
         | Action::CreateProject
         | Action::UpdateProject
@@ -130,6 +132,7 @@ const fn fits(action: Action, resource: &Resource) -> bool {
         | Action::DeleteOrg
         | Action::ReadMembers
         | Action::ManageMembers
+        | Action::ReadAudit
         | Action::ReadRunners
         | Action::ManageRunners
         | Action::CreateProject => matches!(resource, Resource::Org { .. }),

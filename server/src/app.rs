@@ -38,6 +38,8 @@ pub struct AppParts {
     pub outgoing: crate::outgoing::Outgoing,
     /// The providers with which people can sign in.
     pub sso: crate::sso::Sso,
+    /// How often mails may be asked for, and links tried.
+    pub people: crate::people::Limits,
     /// This server's name among those that share the database; the same after a restart.
     pub instance: String,
     /// Sends mail.

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod once;
 pub mod orgs;
 pub mod outgoing;
+pub mod people;
 pub mod projects;
 pub mod refusal;
 pub mod runner;

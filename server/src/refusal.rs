@@ -37,6 +37,11 @@ pub enum Refusal {
          account yet"
     )]
     InvalidSetupToken,
+    /// The token of a link in a mail is none, used up, or too old.
+    #[error(
+        "this link is not valid (any more): it was used, is too old, or a newer one was sent; ask for a new one"
+    )]
+    InvalidLink,
     /// It is not there, or the one who asks may not know that it is.
     #[error("there is no such thing here, or you may not see it")]
     NotFound,

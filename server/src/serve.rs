@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     once,
     outgoing::Outgoing,
+    people::Limits,
     runners,
     runs::{self, LocalControlPlane},
     seal::Seal,
@@ -134,6 +135,7 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
     let issuer = Issuer::new(&clock);
     let outgoing = Outgoing::new(&config.sign_in.internal_hosts.0);
     let sso = Sso::new(&config);
+    let people = Limits::new(&clock);
     let seal = Seal::from_file(&config.server.key_file, &random)?;
     Ok(Arc::new(AppParts {
         config,
@@ -148,6 +150,7 @@ pub async fn assemble(config: Config, clock: Clock, random: Random) -> anyhow::R
         objects: Arc::new(objects),
         instance,
         mailer,
+        people,
         forge: crate::forge::Forge::default(),
         telemetry: crate::telemetry::Telemetry::default(),
         metrics: Metrics::new()?,

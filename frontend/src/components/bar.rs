@@ -188,6 +188,16 @@ fn Menus(viewer: Viewer) -> impl IntoView {
                     <li>
                         <a href="/account">"Account"</a>
                     </li>
+                    {viewer
+                        .user
+                        .instance_admin
+                        .then(|| {
+                            view! {
+                                <li>
+                                    <a href="/instance/people">"Instance"</a>
+                                </li>
+                            }
+                        })}
                 </ul>
                 <form method="post" action="/sign-out">
                     <button class="menu-button">"Sign out"</button>

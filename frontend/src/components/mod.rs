@@ -2,10 +2,12 @@
 //! its look stands in the file of the same name in `style/`.
 
 pub mod annotations;
+pub mod audit;
 pub mod bar;
 pub mod code;
 pub mod confirm;
 pub mod form;
+pub mod invitations;
 pub mod keys;
 pub mod latency;
 pub mod load;

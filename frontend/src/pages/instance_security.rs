@@ -3,9 +3,10 @@
 use devenv_cloud_api::factors::SignInPolicy;
 use leptos::prelude::*;
 
+use super::instance::Head;
 use crate::{
     asked::ask,
-    components::{load::Load, page_head::PageHead, policy::PolicyForm},
+    components::{load::Load, policy::PolicyForm},
     context::use_api,
 };
 
@@ -23,7 +24,7 @@ pub fn InstanceSecurity() -> impl IntoView {
             what="the policy"
             view=|policy: SignInPolicy| {
                 view! {
-                    <PageHead title="Instance" window_title="Security of the instance" />
+                    <Head current="security" window_title="Security of the instance" />
                     <section aria-labelledby="policy-title">
                         <h2 id="policy-title">"Sign-in"</h2>
                         <PolicyForm policy path="/instance/sign-in-policy".to_owned() of="this instance" />

@@ -3,13 +3,15 @@
 use devenv_cloud_api::{
     orgs::{Member, Org},
     page::Page,
+    people::Invitation,
+    permissions::Action,
 };
 use leptos::prelude::*;
 
 use super::{org::tabs, param};
 use crate::{
     asked::ask,
-    components::{load::Load, page_head::PageHead, tabs::Tabs, time::Ago},
+    components::{invitations::Invitations, load::Load, page_head::PageHead, tabs::Tabs, time::Ago},
     context::use_api,
 };
 
@@ -23,15 +25,21 @@ pub fn Members() -> impl IntoView {
         async move {
             let org: Org = api.get(&format!("/orgs/{slug}")).await?;
             let members: Page<Member> = api.get(&format!("/orgs/{slug}/members")).await?;
-            Ok((org, members))
+            let invitations: Option<Page<Invitation>> = if org.allowed.contains(&Action::ManageMembers) {
+                Some(api.get(&format!("/orgs/{slug}/invitations")).await?)
+            } else {
+                None
+            };
+            Ok((org, members, invitations))
         }
     });
     view! {
         <Load
             asked
             what="the members"
-            view=|(org, members): (Org, Page<Member>)| {
+            view=|(org, members, invitations): (Org, Page<Member>, Option<Page<Invitation>>)| {
                 let tabs = tabs(&org, "members");
+                let path = format!("/orgs/{}/invitations", org.slug);
                 view! {
                     <PageHead title=org.display_name.clone() window_title=format!("Members of {}", org.display_name) />
                     <Tabs label="Organisation" tabs />
@@ -53,6 +61,7 @@ pub fn Members() -> impl IntoView {
                             })
                             .collect_view()}
                     </ul>
+                    {invitations.map(|invitations| view! { <Invitations path invitations roles=true /> })}
                 }
                     .into_any()
             }

@@ -46,6 +46,13 @@ pub(super) fn tabs(org: &Organisation, current: &str) -> Vec<Tab> {
             current: current == "security",
         });
     }
+    if org.allowed.contains(&Action::ReadAudit) {
+        tabs.push(Tab {
+            label: "Audit log",
+            href: format!("/{}/-/audit", org.slug),
+            current: current == "audit",
+        });
+    }
     tabs
 }
 

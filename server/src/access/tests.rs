@@ -58,6 +58,7 @@ const TABLE: &[(Action, &str, &str)] = &[
     (Action::DeleteOrg, "no no no yes", "no no yes"),
     (Action::ReadMembers, "yes yes yes yes", "yes yes yes"),
     (Action::ManageMembers, "no no yes yes", "no no yes"),
+    (Action::ReadAudit, "no no yes yes", "no no yes"),
     (Action::ReadRunners, "yes yes yes yes", "yes yes yes"),
     (Action::ManageRunners, "no no yes yes", "no no yes"),
     (Action::CreateProject, "no no yes yes", "no no yes"),

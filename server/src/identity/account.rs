@@ -1,6 +1,9 @@
 //! One's own account.
 
-use devenv_cloud_api::accounts::{Assurance, AuthMethod, ChangePassword, Viewer};
+use devenv_cloud_api::{
+    accounts::{Assurance, AuthMethod, ChangePassword, Viewer},
+    audit::AuditAction,
+};
 use tower_sessions::Session;
 
 use super::{
@@ -9,7 +12,13 @@ use super::{
     session::{self, Origin},
     store,
 };
-use crate::{app::AppParts, db::DbError, refusal::Refusal};
+use crate::{
+    app::AppParts,
+    audit::{self, Event},
+    db::DbError,
+    mail::notices,
+    refusal::Refusal,
+};
 
 /// Whether this can be an e-mail address. Only mail itself could say more.
 ///
@@ -73,8 +82,9 @@ pub async fn change_password(
     }
     store::delete_other_sessions(&mut tx, *id, asker.session).await?;
     arrival::end_all(&mut tx, *id).await?;
+    notices::password_changed(app, &mut tx, &asker.user, origin).await?;
+    audit::record(app, &mut tx, Event::new(AuditAction::ChangePassword, origin).by(&asker.user)).await?;
     tx.commit().await?;
-    tracing::info!(user = %id, "password changed");
     session::reauthenticated(app, session, asker.held, AuthMethod::Password).await
 }
 

@@ -21,7 +21,7 @@ mod token;
 
 pub use account::{change_password, check_email, check_name, rename, viewer};
 pub use limit::{Limit, SignInLimits, neighbourhood};
-pub use password::Passwords;
+pub use password::{Passwords, check as check_password};
 pub use policy::{Held, Policy, Strength, instance_policy, new_policy, set_instance_policy};
 pub use principal::{Principal, RunnerPrincipal, SessionPrincipal, TokenPrincipal, User};
 pub use session::{
@@ -29,7 +29,7 @@ pub use session::{
     delete_expired_sessions_once, end_other_sessions, end_session, is_still_there, sessions,
 };
 pub use setup::{announce, is_needed, set_up};
-pub use store::{find_user, find_user_by_email, policy};
+pub use store::{email_key, find_user, find_user_by_email, policy};
 pub use token::{authenticate_token, create_token, create_token_in, project_tokens, revoke_token, tokens};
 
 use chrono::TimeDelta;

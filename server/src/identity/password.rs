@@ -94,7 +94,10 @@ impl Passwords {
 
 /// Whether a new password is accepted; if not, the sentence says why. `own`
 /// are the words that are this person's own: the address, the name.
-pub(super) fn check(password: &str, own: &[&str]) -> Result<(), &'static str> {
+///
+/// # Errors
+/// The sentence, for the person who chose it.
+pub fn check(password: &str, own: &[&str]) -> Result<(), &'static str> {
     let length = password.chars().count();
     if length < MIN {
         return Err("a password has at least 8 characters");

@@ -14,6 +14,7 @@ use chrono::TimeDelta;
 use devenv_cloud_api::{
     Timestamp,
     accounts::{Assurance, AuthMethod, Session as Listed},
+    audit::AuditAction,
     factors::Standing,
     ids::{OrgId, SessionId, UserId},
 };
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::{
     app::AppParts,
+    audit::{self, Event},
     clock::Clock,
     config::Sessions,
     db::{Db, DbError},
@@ -370,16 +372,36 @@ pub async fn sessions(
 ///
 /// # Errors
 /// When the database says no.
-pub async fn end_session(app: &AppParts, user: UserId, id: SessionId) -> Result<bool, DbError> {
-    store::delete_session(&app.db, user, id).await
+pub async fn end_session(
+    app: &AppParts,
+    user: &User,
+    id: SessionId,
+    origin: &Origin,
+) -> Result<bool, DbError> {
+    let mut tx = app.db.begin().await?;
+    if !store::delete_session(&mut tx, user.id, id).await? {
+        return Ok(false);
+    }
+    audit::record(app, &mut tx, Event::new(AuditAction::EndSession, origin).by(user)).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Ends all of somebody's sessions but the one that asks.
 ///
 /// # Errors
 /// When the database says no.
-pub async fn end_other_sessions(app: &AppParts, asker: &SessionPrincipal) -> Result<u64, DbError> {
-    store::delete_other_sessions(&app.db, asker.user.id, asker.session).await
+pub async fn end_other_sessions(
+    app: &AppParts,
+    asker: &SessionPrincipal,
+    origin: &Origin,
+) -> Result<u64, DbError> {
+    let mut tx = app.db.begin().await?;
+    let ended = store::delete_other_sessions(&mut tx, asker.user.id, asker.session).await?;
+    let event = Event::new(AuditAction::EndSession, origin).by(&asker.user);
+    audit::record(app, &mut tx, event.target("all others")).await?;
+    tx.commit().await?;
+    Ok(ended)
 }
 
 /// Deletes sessions that ended. They are dead without it: this is housekeeping.

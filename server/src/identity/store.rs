@@ -15,7 +15,8 @@ use super::{
 use crate::db::{Db, DbError, Row, Target, Tx, query};
 
 /// The form in which addresses are compared.
-pub(super) fn email_key(email: &str) -> String {
+#[must_use]
+pub fn email_key(email: &str) -> String {
     email.to_lowercase()
 }
 
@@ -332,9 +333,9 @@ pub(super) async fn delete_session_by_key(db: &Db, key_hash: Vec<u8>) -> Result<
     query("DELETE FROM sessions WHERE key_hash = $1").bind(key_hash).execute(db).await.map(|_| ())
 }
 
-pub(super) async fn delete_session(db: &Db, user: UserId, id: SessionId) -> Result<bool, DbError> {
+pub(super) async fn delete_session(tx: &mut Tx, user: UserId, id: SessionId) -> Result<bool, DbError> {
     let deleted =
-        query("DELETE FROM sessions WHERE id = $1 AND user_id = $2").bind(id).bind(user).execute(db).await?;
+        query("DELETE FROM sessions WHERE id = $1 AND user_id = $2").bind(id).bind(user).execute(tx).await?;
     Ok(deleted > 0)
 }
 
@@ -504,20 +505,23 @@ pub(super) async fn list_tokens(
     .collect()
 }
 
+/// Revokes a token that works; gives its name.
 pub(super) async fn revoke_token(
-    db: &Db,
+    tx: &mut Tx,
     user: UserId,
     id: TokenId,
     now: Timestamp,
-) -> Result<bool, DbError> {
-    let revoked =
-        query("UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL")
-            .bind(id)
-            .bind(user)
-            .bind(now)
-            .execute(db)
-            .await?;
-    Ok(revoked == 1)
+) -> Result<Option<String>, DbError> {
+    query(
+        "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING name",
+    )
+    .bind(id)
+    .bind(user)
+    .bind(now)
+    .optional(tx)
+    .await?
+    .map(|row| row.get("name"))
+    .transpose()
 }
 
 /// Whether somebody is still a member of the organisation of this session.

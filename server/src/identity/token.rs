@@ -4,16 +4,20 @@
 use chrono::{DurationRound as _, TimeDelta};
 use devenv_cloud_api::{
     accounts::{CreateToken, NewToken, Token},
+    audit::AuditAction,
     ids::{ProjectId, TokenId, UserId},
 };
 
 use super::{
     account::check_name,
     principal::{Principal, User},
-    secret, store,
+    secret,
+    session::Origin,
+    store,
 };
 use crate::{
     app::AppParts,
+    audit::{self, Event},
     db::{DbError, Target},
     refusal::{Fields, Refusal},
 };
@@ -46,8 +50,14 @@ pub async fn create_token(
     owner: &User,
     project: Option<(ProjectId, String)>,
     wanted: CreateToken,
+    origin: &Origin,
 ) -> Result<NewToken, Refusal> {
-    create_token_in(app, &app.db, owner, project, wanted).await
+    let mut tx = app.db.begin().await?;
+    let made = create_token_in(app, &mut tx, owner, project, wanted).await?;
+    let event = Event::new(AuditAction::CreateToken, origin).by(owner).target(&made.token.name);
+    audit::record(app, &mut tx, event).await?;
+    tx.commit().await?;
+    Ok(made)
 }
 
 /// The same, as a part of something else.
@@ -122,6 +132,17 @@ pub async fn project_tokens(
 ///
 /// # Errors
 /// When the database says no.
-pub async fn revoke_token(app: &AppParts, owner: UserId, id: TokenId) -> Result<bool, DbError> {
-    store::revoke_token(&app.db, owner, id, app.clock.now()).await
+pub async fn revoke_token(
+    app: &AppParts,
+    owner: &User,
+    id: TokenId,
+    origin: &Origin,
+) -> Result<bool, DbError> {
+    let mut tx = app.db.begin().await?;
+    let revoked = store::revoke_token(&mut tx, owner.id, id, app.clock.now()).await?;
+    let Some(name) = revoked else { return Ok(false) };
+    let event = Event::new(AuditAction::RevokeToken, origin).by(owner).target(&name);
+    audit::record(app, &mut tx, event).await?;
+    tx.commit().await?;
+    Ok(true)
 }

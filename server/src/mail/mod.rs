@@ -27,6 +27,7 @@ use devenv_cloud_api::{
 use serde::{Deserialize, Serialize};
 
 pub use deliver::{Delivery, delete_old_once, deliver_once, drive};
+pub(crate) use templates::name_or;
 pub use transport::Mailer;
 
 use crate::{

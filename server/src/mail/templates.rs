@@ -107,6 +107,18 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// A name that somebody else chose, in a mail to one who does not know them. One
+/// that mail programs would make a link of gives way to `instead`: our mail must
+/// not carry anybody's advertisement.
+pub(crate) fn name_or<'a>(name: &'a str, instead: &'a str) -> &'a str {
+    let mut like_address = name.contains(['/', ':', '@', '\\']);
+    for (at, _) in name.match_indices('.') {
+        let after = name[at + 1..].chars().next();
+        like_address |= after.is_some_and(|c| !c.is_whitespace());
+    }
+    if like_address { instead } else { name }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +152,15 @@ mod tests {
         assert!(text.lines().all(|line| line == url || line.chars().count() <= WIDTH), "{text}");
         assert!(text.starts_with("Hello <Eve> & \"Co\",\n\nSomebody <script>"), "{text}");
         assert!(text.ends_with("-- \ndevenv-cloud, https://ci.example.com\n"), "{text}");
+    }
+
+    #[test]
+    fn names_that_would_become_links_are_not_mailed_to_strangers() {
+        for good in ["Ada Lovelace", "J. Doe", "Acme Inc.", "Zoë & Co", "O'Brien"] {
+            assert_eq!(name_or(good, "instead"), good);
+        }
+        for bad in ["win at evil.example", "https://evil.example", "evil.example/x", "a@b", "evil:1", "..x"] {
+            assert_eq!(name_or(bad, "instead"), "instead", "{bad}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! an organisation always has an owner.
 
 use devenv_cloud_api::{
+    audit::AuditAction,
     ids::UserId,
     orgs::{AddMember, Member, UpdateMember},
     permissions::Role,
@@ -12,8 +13,9 @@ use super::{OrgAccess, store};
 use crate::{
     access,
     app::AppParts,
+    audit::{self, Event},
     db::{DbError, Tx},
-    identity,
+    identity::{self, Origin, User},
     refusal::Refusal,
 };
 
@@ -34,7 +36,12 @@ pub async fn list_members(
 ///
 /// # Errors
 /// When there is no such account, they are a member already, or the role is too high to give.
-pub async fn add_member(app: &AppParts, access: &OrgAccess, wanted: AddMember) -> Result<Member, Refusal> {
+pub async fn add_member(
+    app: &AppParts,
+    access: &OrgAccess,
+    wanted: AddMember,
+    origin: &Origin,
+) -> Result<Member, Refusal> {
     let AddMember { email, role } = wanted;
     access::require_rank(&access.principal, access.role, role)?;
     let user = identity::find_user_by_email(&app.db, email.trim()).await?.ok_or_else(|| {
@@ -50,8 +57,8 @@ pub async fn add_member(app: &AppParts, access: &OrgAccess, wanted: AddMember) -
         Err(DbError::Dangling(_)) => return Err(Refusal::NotFound),
         other => other?,
     }
+    record(app, &mut tx, access, AuditAction::AddMember, &user, role, origin).await?;
     tx.commit().await?;
-    tracing::info!(org = %access.org.slug, user = %user.id, %role, "member added");
     Ok(Member { user_id: user.id, name: user.name, email: user.email, role, since: now })
 }
 
@@ -64,6 +71,7 @@ pub async fn change_role(
     access: &OrgAccess,
     user: UserId,
     change: UpdateMember,
+    origin: &Origin,
 ) -> Result<Member, Refusal> {
     let UpdateMember { role } = change;
     let mut tx = app.db.begin().await?;
@@ -73,8 +81,8 @@ pub async fn change_role(
         require_another_owner(&mut tx, access).await?;
     }
     store::set_role(&mut tx, access.org.id, user, role).await?;
+    record(app, &mut tx, access, AuditAction::ChangeRole, &person(&member), role, origin).await?;
     tx.commit().await?;
-    tracing::info!(org = %access.org.slug, %user, %role, "role changed");
     Ok(Member { role, ..member })
 }
 
@@ -82,16 +90,44 @@ pub async fn change_role(
 ///
 /// # Errors
 /// When they are no member, their role is above one's own, or no owner would be left.
-pub async fn remove_member(app: &AppParts, access: &OrgAccess, user: UserId) -> Result<(), Refusal> {
+pub async fn remove_member(
+    app: &AppParts,
+    access: &OrgAccess,
+    user: UserId,
+    origin: &Origin,
+) -> Result<(), Refusal> {
     let mut tx = app.db.begin().await?;
     let member = find_to_change(&mut tx, access, user).await?;
     if member.role == Role::Owner {
         require_another_owner(&mut tx, access).await?;
     }
     store::remove_member(&mut tx, access.org.id, user).await?;
+    let role = member.role;
+    record(app, &mut tx, access, AuditAction::RemoveMember, &person(&member), role, origin).await?;
     tx.commit().await?;
-    tracing::info!(org = %access.org.slug, %user, "member removed");
     Ok(())
+}
+
+/// The member as an account, as far as the audit log knows accounts.
+fn person(member: &Member) -> User {
+    let Member { user_id, name, email, since, .. } = member.clone();
+    User { id: user_id, email, name, instance_admin: false, created_at: since }
+}
+
+async fn record(
+    app: &AppParts,
+    tx: &mut Tx,
+    access: &OrgAccess,
+    action: AuditAction,
+    member: &User,
+    role: Role,
+    origin: &Origin,
+) -> Result<(), DbError> {
+    let mut event = Event::new(action, origin).of(access.org.id);
+    if let Some(user) = access.principal.user() {
+        event = event.by(user);
+    }
+    audit::record(app, tx, event.about(member).target(&format!("{}, {role}", access.org.slug))).await
 }
 
 async fn find_to_change(tx: &mut Tx, access: &OrgAccess, user: UserId) -> Result<Member, Refusal> {

@@ -53,6 +53,14 @@ impl OrgAccess {
         Resource::Org { id: self.org.id, role: self.role, standing: self.standing }
     }
 
+    /// Insists that the principal gives or takes no role above their own.
+    ///
+    /// # Errors
+    /// When `role` is above.
+    pub fn require_rank(&self, role: Role) -> Result<(), Refusal> {
+        access::require_rank(&self.principal, self.role, role)
+    }
+
     /// The organisation as the API shows it.
     #[must_use]
     pub fn show(self) -> Org {
@@ -129,9 +137,14 @@ pub async fn search(
 ///
 /// # Errors
 /// When the name is taken, or the principal may not.
-pub async fn create(app: &AppParts, principal: &Principal, wanted: CreateOrg) -> Result<Org, Refusal> {
+pub async fn create(
+    app: &AppParts,
+    principal: &Principal,
+    wanted: CreateOrg,
+    origin: &Origin,
+) -> Result<Org, Refusal> {
     access::require(principal, Action::CreateOrg, &Resource::Instance)?;
-    let Some(owner) = principal.user_id() else { return Err(Refusal::Unauthenticated) };
+    let Some(owner) = principal.user() else { return Err(Refusal::Unauthenticated) };
     let CreateOrg { slug, display_name } = wanted;
     if slug.is_reserved() {
         return Err(Refusal::field("slug", format!("`{slug}` is a name that the application itself uses")));
@@ -153,9 +166,10 @@ pub async fn create(app: &AppParts, principal: &Principal, wanted: CreateOrg) ->
         }
         other => other?,
     }
-    store::put_member(&mut tx, org.id, owner, Role::Owner, now).await?;
+    store::put_member(&mut tx, org.id, owner.id, Role::Owner, now).await?;
+    let event = Event::new(AuditAction::CreateOrg, origin).by(owner).of(org.id).target(org.slug.as_str());
+    audit::record(app, &mut tx, event).await?;
     tx.commit().await?;
-    tracing::info!(org = %org.slug, user = %owner, "organisation created");
     Ok(OrgAccess::new(org, Some(Role::Owner), principal, now).show())
 }
 
@@ -201,12 +215,17 @@ pub async fn set_policy(
 ///
 /// # Errors
 /// When the database says no.
-pub async fn delete(app: &AppParts, access: OrgAccess) -> Result<Vec<ProjectId>, Refusal> {
+pub async fn delete(app: &AppParts, access: OrgAccess, origin: &Origin) -> Result<Vec<ProjectId>, Refusal> {
     let mut tx = app.db.begin().await?;
     let projects = store::projects_of(&mut tx, access.org.id).await?;
     store::delete(&mut tx, access.org.id).await?;
+    let mut event =
+        Event::new(AuditAction::DeleteOrg, origin).of(access.org.id).target(access.org.slug.as_str());
+    if let Some(user) = access.principal.user() {
+        event = event.by(user);
+    }
+    audit::record(app, &mut tx, event).await?;
     tx.commit().await?;
-    tracing::info!(org = %access.org.slug, user = ?access.principal.user_id(), "organisation deleted");
     Ok(projects)
 }
 

@@ -9,6 +9,7 @@ mod store;
 
 use devenv_cloud_api::{
     Timestamp,
+    audit::AuditAction,
     factors::Standing,
     ids::ProjectId,
     names::Slug,
@@ -27,9 +28,10 @@ use uuid::Uuid;
 use crate::{
     access::{self, Resource},
     app::AppParts,
+    audit::{self, Event},
     db::DbError,
     forge,
-    identity::{Principal, User, step_up},
+    identity::{Origin, Principal, User, step_up},
     orgs::{OrgAccess, OrgRow},
     refusal::{Fields, Refusal},
     runs,
@@ -301,9 +303,16 @@ pub async fn update(
 ///
 /// # Errors
 /// When the database says no.
-pub async fn delete(app: &AppParts, access: ProjectAccess) -> Result<(), Refusal> {
-    store::delete(&app.db, access.project.id).await?;
-    tracing::info!(project = access.full_name(), user = ?access.principal.user_id(), "project deleted");
+pub async fn delete(app: &AppParts, access: ProjectAccess, origin: &Origin) -> Result<(), Refusal> {
+    let mut tx = app.db.begin().await?;
+    store::delete(&mut tx, access.project.id).await?;
+    let mut event =
+        Event::new(AuditAction::DeleteProject, origin).of(access.project.org_id).target(&access.full_name());
+    if let Some(user) = access.principal.user() {
+        event = event.by(user);
+    }
+    audit::record(app, &mut tx, event).await?;
+    tx.commit().await?;
     discard(app, access.project.id).await;
     Ok(())
 }

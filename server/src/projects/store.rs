@@ -12,7 +12,7 @@ use devenv_cloud_api::{
 use uuid::Uuid;
 
 use crate::{
-    db::{Db, DbError, Query, Row, Target, in_pattern, query},
+    db::{Db, DbError, Query, Row, Target, Tx, in_pattern, query},
     identity::policy,
     orgs::OrgRow,
 };
@@ -324,6 +324,6 @@ pub(super) async fn update(db: &Db, project: &ProjectRow) -> Result<(), DbError>
         .map(|_| ())
 }
 
-pub(super) async fn delete(db: &Db, id: ProjectId) -> Result<(), DbError> {
-    query("DELETE FROM projects WHERE id = $1").bind(id).execute(db).await.map(|_| ())
+pub(super) async fn delete(tx: &mut Tx, id: ProjectId) -> Result<(), DbError> {
+    query("DELETE FROM projects WHERE id = $1").bind(id).execute(tx).await.map(|_| ())
 }

@@ -151,9 +151,10 @@ async fn list_tokens(
 async fn create_token(
     State(app): State<App>,
     Confirmed(asker): Confirmed,
+    Origin(origin): Origin,
     Body(wanted): Body<CreateToken>,
 ) -> Result<Response, ApiError> {
-    let token = identity::create_token(&app, &asker.user, None, wanted).await?;
+    let token = identity::create_token(&app, &asker.user, None, wanted, &origin).await?;
     Ok((StatusCode::CREATED, Secret::mark(), Json(token)).into_response())
 }
 
@@ -165,9 +166,10 @@ async fn create_token(
 async fn revoke_token(
     State(app): State<App>,
     InPerson(asker): InPerson,
+    Origin(origin): Origin,
     Segments(token): Segments<TokenId>,
 ) -> Result<StatusCode, ApiError> {
-    if identity::revoke_token(&app, asker.user.id, token).await? {
+    if identity::revoke_token(&app, &asker.user, token, &origin).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::NotFound)
@@ -198,9 +200,10 @@ async fn list_sessions(
 async fn end_session(
     State(app): State<App>,
     InPerson(asker): InPerson,
+    Origin(origin): Origin,
     Segments(session): Segments<SessionId>,
 ) -> Result<StatusCode, ApiError> {
-    if identity::end_session(&app, asker.user.id, session).await? {
+    if identity::end_session(&app, &asker.user, session, &origin).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::NotFound)
@@ -214,7 +217,8 @@ async fn end_session(
 async fn end_other_sessions(
     State(app): State<App>,
     InPerson(asker): InPerson,
+    Origin(origin): Origin,
 ) -> Result<StatusCode, ApiError> {
-    identity::end_other_sessions(&app, &asker).await?;
+    identity::end_other_sessions(&app, &asker, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

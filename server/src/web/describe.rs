@@ -31,6 +31,8 @@ use utoipa::{
         (name = "sign-in", description = "The way in, step by step"),
         (name = "factors", description = "Passkeys, one-time codes, recovery codes, confirming that it is you"),
         (name = "organisations", description = "Organisations and their members"),
+        (name = "instance", description = "What administrators of the instance do: people, invitations, the \
+            audit log, mail"),
         (name = "projects", description = "Projects, their settings and tokens"),
         (name = "runs", description = "Runs, jobs, traces and logs"),
         (name = "runners", description = "Machines that execute jobs for this server from elsewhere"),
@@ -114,6 +116,14 @@ refusals! {
         "409" "The runner's program and the server's do not understand each other",
         "413" "The body is larger than 64 KiB",
         "422" "A field makes no sense";
+    /// A route that accepts an invitation.
+    RefusedToAccept:
+        "401" "There is an account with this address: sign in first",
+        "403" "The link does not work (any more)",
+        "409" "Signed in as somebody else: sign out first",
+        "413" "The body is larger than 64 KiB",
+        "422" "A field makes no sense",
+        "429" "Too many attempts; `Retry-After` says how many seconds to wait";
     /// A route for those who are not signed in yet.
     RefusedToSignIn:
         "403" "What was given as a proof is wrong",

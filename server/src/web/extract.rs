@@ -95,6 +95,39 @@ impl FromRequestParts<App> for Confirmed {
     }
 }
 
+/// An administrator of the instance, in person.
+#[derive(Clone, Debug)]
+pub struct Administrator(pub SessionPrincipal);
+
+impl FromRequestParts<App> for Administrator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let principal = <Principal as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        access::require(&principal, Action::AdministrateInstance, &Resource::Instance)?;
+        match principal {
+            Principal::Session(session) => Ok(Self(session)),
+            Principal::Token(_) | Principal::Runner(_) | Principal::Anonymous => {
+                Err(ApiError::Unauthenticated)
+            }
+        }
+    }
+}
+
+/// An administrator of the instance who has just proved who they are.
+#[derive(Clone, Debug)]
+pub struct ConfirmedAdministrator(pub SessionPrincipal);
+
+impl FromRequestParts<App> for ConfirmedAdministrator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Administrator(asker) =
+            <Administrator as FromRequestParts<App>>::from_request_parts(parts, app).await?;
+        if step_up::is_fresh(&asker, app.clock.now()) { Ok(Self(asker)) } else { Err(ApiError::StepUp) }
+    }
+}
+
 /// A runner that shows its credential.
 #[derive(Clone, Debug)]
 pub struct Runner(pub RunnerPrincipal);

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod assets;
+mod audit;
 mod describe;
 pub mod extract;
 mod factors;
@@ -15,6 +16,8 @@ pub mod layers;
 mod live;
 mod orgs;
 mod pages;
+mod people;
+mod people_forms;
 pub mod problem;
 mod projects;
 mod providers;
@@ -46,6 +49,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(sign_in::routes())
         .merge(factors::routes())
         .merge(providers::routes())
+        .merge(people::routes())
+        .merge(audit::routes())
         .merge(orgs::routes())
         .merge(projects::routes())
         .merge(runners::routes())
@@ -76,6 +81,7 @@ pub fn router(app: App) -> Router {
         .merge(forms::routes())
         .merge(issuer::forms())
         .merge(providers::forms())
+        .merge(people_forms::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(session_layer::require_origin_with_cookie))
         .layer(session_layer::layer(&app));
@@ -95,6 +101,9 @@ pub fn router(app: App) -> Router {
         .route("/setup", get_service(pages.clone()))
         .route("/device", get_service(pages.clone()))
         .route("/oauth/consent", get_service(pages.clone()))
+        .route("/reset", get_service(pages.clone()))
+        .route("/verify-email", get_service(pages.clone()))
+        .route("/invitation", get_service(pages.clone()))
         .fallback_service(pages);
     layers::apply(router, &app).with_state(app)
 }

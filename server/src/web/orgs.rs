@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead},
-    extract::{Body, Paging, Params, Segments},
+    extract::{Body, Origin, Paging, Params, Segments},
 };
 use crate::{access, app::App, identity::Principal, orgs, projects};
 
@@ -47,9 +47,10 @@ async fn list(
 async fn create(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Body(wanted): Body<CreateOrg>,
 ) -> Result<(StatusCode, Json<Org>), ApiError> {
-    Ok((StatusCode::CREATED, Json(orgs::create(&app, &principal, wanted).await?)))
+    Ok((StatusCode::CREATED, Json(orgs::create(&app, &principal, wanted, &origin).await?)))
 }
 
 /// Get an organisation
@@ -87,10 +88,11 @@ async fn update(
 async fn delete(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments(org): Segments<String>,
 ) -> Result<StatusCode, ApiError> {
     let access = orgs::find_for(&app, &principal, &org, Action::DeleteOrg).await?;
-    for project in orgs::delete(&app, access).await? {
+    for project in orgs::delete(&app, access, &origin).await? {
         projects::discard(&app, project).await;
     }
     Ok(StatusCode::NO_CONTENT)
@@ -122,11 +124,12 @@ async fn list_members(
 async fn add_member(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments(org): Segments<String>,
     Body(wanted): Body<AddMember>,
 ) -> Result<(StatusCode, Json<Member>), ApiError> {
     let access = orgs::find_for(&app, &principal, &org, Action::ManageMembers).await?;
-    Ok((StatusCode::CREATED, Json(orgs::add_member(&app, &access, wanted).await?)))
+    Ok((StatusCode::CREATED, Json(orgs::add_member(&app, &access, wanted, &origin).await?)))
 }
 
 /// Change a member's role
@@ -139,11 +142,12 @@ async fn add_member(
 async fn update_member(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments((org, user)): Segments<(String, UserId)>,
     Body(change): Body<UpdateMember>,
 ) -> Result<Json<Member>, ApiError> {
     let access = orgs::find_for(&app, &principal, &org, Action::ManageMembers).await?;
-    Ok(Json(orgs::change_role(&app, &access, user, change).await?))
+    Ok(Json(orgs::change_role(&app, &access, user, change, &origin).await?))
 }
 
 /// Remove a member
@@ -157,10 +161,11 @@ async fn update_member(
 async fn remove_member(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments((org, user)): Segments<(String, UserId)>,
 ) -> Result<StatusCode, ApiError> {
     let action = access::to_remove_member(&principal, user);
     let access = orgs::find_for(&app, &principal, &org, action).await?;
-    orgs::remove_member(&app, &access, user).await?;
+    orgs::remove_member(&app, &access, user, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -38,6 +38,9 @@ pub enum ApiError {
     /// The token of the set-up link is none, or used up.
     #[error("{}", Refusal::InvalidSetupToken)]
     InvalidSetupToken,
+    /// The token of a link in a mail is none, used up, or too old.
+    #[error("{}", Refusal::InvalidLink)]
+    InvalidLink,
     /// It is not there, or the one who asks may not know that it is.
     #[error("there is no such thing here, or you may not see it")]
     NotFound,
@@ -110,6 +113,7 @@ impl ApiError {
             | Self::MustEnrol
             | Self::Unproven(_)
             | Self::InvalidSetupToken
+            | Self::InvalidLink
             | Self::InvalidRunnerToken(_)
             | Self::RunnerRevoked => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -135,6 +139,7 @@ impl ApiError {
             Self::MustEnrol => ("must-enrol", "Set up a second factor first"),
             Self::Unproven(_) => ("unproven", "This proof was not accepted"),
             Self::InvalidSetupToken => ("invalid-token", "Invalid set-up link"),
+            Self::InvalidLink => ("invalid-token", "Invalid link"),
             Self::InvalidRunnerToken(_) => ("invalid-token", "Invalid registration token"),
             Self::ExpiredCredential => ("expired-credential", "Expired credential"),
             Self::RunnerRevoked => ("runner-revoked", "Revoked"),
@@ -205,6 +210,7 @@ impl From<Refusal> for ApiError {
             Refusal::MustEnrol => Self::MustEnrol,
             Refusal::Unproven(why) => Self::Unproven(why),
             Refusal::InvalidSetupToken => Self::InvalidSetupToken,
+            Refusal::InvalidLink => Self::InvalidLink,
             Refusal::NotFound => Self::NotFound,
             Refusal::Conflict(why) => Self::Conflict(why),
             Refusal::Invalid(why) => Self::Invalid(why),

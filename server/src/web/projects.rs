@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead},
-    extract::{Body, Confirmed, Paging, Params, Segments},
+    extract::{Body, Confirmed, Origin, Paging, Params, Segments},
     idempotency::Secret,
 };
 use crate::{
@@ -123,10 +123,11 @@ async fn update(
 async fn delete(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments((org, project)): Segments<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let access = projects::find_for(&app, &principal, &org, &project, Action::DeleteProject).await?;
-    projects::delete(&app, access).await?;
+    projects::delete(&app, access, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -164,12 +165,13 @@ async fn list_tokens(
 async fn create_token(
     State(app): State<App>,
     Confirmed(asker): Confirmed,
+    Origin(origin): Origin,
     Segments((org, project)): Segments<(String, String)>,
     Body(wanted): Body<CreateToken>,
 ) -> Result<Response, ApiError> {
     let principal = Principal::Session(asker.clone());
     let access = projects::find_for(&app, &principal, &org, &project, Action::ReadProject).await?;
     let limit = Some((access.project.id, access.full_name()));
-    let token = identity::create_token(&app, &asker.user, limit, wanted).await?;
+    let token = identity::create_token(&app, &asker.user, limit, wanted, &origin).await?;
     Ok((StatusCode::CREATED, Secret::mark(), Json(token)).into_response())
 }

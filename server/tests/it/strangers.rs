@@ -10,6 +10,11 @@ use crate::support::{Browser, Request, Response, TestApp};
 
 /// The one thing that only anonymous visitors and everybody may do.
 const OPEN: &[&str] = &[
+    "askPasswordReset",
+    "resetPassword",
+    "confirmEmail",
+    "lookAtInvitation",
+    "acceptInvitation",
     "getSetup",
     "setUp",
     "signIn",
@@ -27,6 +32,11 @@ const OPEN: &[&str] = &[
 
 /// What every signed-in person may do: it is about themselves.
 const ONES_OWN: &[&str] = &[
+    "getEmail",
+    "changeEmail",
+    "askVerification",
+    "listMyAudit",
+    "exportMyAudit",
     "getSession",
     "updateAccount",
     "changePassword",
@@ -66,6 +76,16 @@ const ONES_OWN: &[&str] = &[
 
 /// What administrators of the instance do, in person.
 const FOR_ADMINISTRATORS: &[&str] = &[
+    "listInstanceInvitations",
+    "invite",
+    "revokeInstanceInvitation",
+    "listPeople",
+    "disableAccount",
+    "enableAccount",
+    "listInstanceAudit",
+    "exportInstanceAudit",
+    "listMails",
+    "getMail",
     "getSignInPolicy",
     "setSignInPolicy",
     "listInstanceRunners",

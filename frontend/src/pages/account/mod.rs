@@ -1,5 +1,7 @@
 //! `/account`: who I am, what I sign in with, where I am signed in, my tokens.
 
+pub mod activity;
+pub mod email;
 pub mod profile;
 pub mod security;
 pub mod sessions;

@@ -3,7 +3,7 @@
 use devenv_cloud_api::accounts::{ChangePassword, UpdateAccount, User, Viewer};
 use leptos::prelude::*;
 
-use super::AccountHead;
+use super::{AccountHead, email::Email};
 use crate::{
     asked::ask,
     components::{
@@ -32,6 +32,10 @@ pub fn Profile() -> impl IntoView {
                         <section aria-labelledby="name-title">
                             <h2 id="name-title">"Name"</h2>
                             <NameForm user=viewer.user.clone() />
+                        </section>
+                        <section aria-labelledby="email-title">
+                            <h2 id="email-title">"E-mail address"</h2>
+                            <Email />
                         </section>
                         <section aria-labelledby="password-title">
                             <h2 id="password-title">"Password"</h2>
