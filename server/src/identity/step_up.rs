@@ -111,7 +111,7 @@ pub async fn code(
     origin: &Origin,
 ) -> Result<(), Refusal> {
     require_way(app, asker, AuthMethod::OneTimeCode).await?;
-    factors::check_code(app, &asker.user, code, origin).await?;
+    factors::check_code(app, &asker.user, code, AuditAction::StepUp, origin).await?;
     confirmed(app, browser, asker, AuthMethod::OneTimeCode, origin).await
 }
 

@@ -158,7 +158,7 @@ pub async fn code(
     origin: &Origin,
 ) -> Result<Arrival, Refusal> {
     let (user, pending) = first_proved(app, key).await?;
-    factors::check_code(app, &user, code, origin).await?;
+    factors::check_code(app, &user, code, AuditAction::SignIn, origin).await?;
     let identity = Identity { who: Who::Local(user), method: AuthMethod::OneTimeCode };
     go_on(app, browser, Some((key, pending)), identity, origin).await
 }

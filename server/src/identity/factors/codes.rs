@@ -120,12 +120,19 @@ pub async fn remove(app: &AppParts, asker: &SessionPrincipal, origin: &Origin) -
     Ok(())
 }
 
-/// Whether this is the person's code now; then it is used up.
+/// Whether this is the person's code now; then it is used up. `what` it is for
+/// stands in the audit log if it is refused.
 ///
 /// # Errors
 /// When it is not, or it was tried too often: by anybody who knows the first
 /// proof, and then the person still has their other ways.
-pub async fn check_code(app: &AppParts, user: &User, code: &str, origin: &Origin) -> Result<(), Refusal> {
+pub async fn check_code(
+    app: &AppParts,
+    user: &User,
+    code: &str,
+    what: AuditAction,
+    origin: &Origin,
+) -> Result<(), Refusal> {
     app.identity.codes.take(&user.id)?;
     let row = store::codes(&app.db, user.id).await?.filter(|row| row.confirmed_at.is_some());
     let step = match row {
@@ -140,7 +147,7 @@ pub async fn check_code(app: &AppParts, user: &User, code: &str, origin: &Origin
         app.identity.codes.give_back(&user.id);
         return Ok(());
     }
-    let event = Event::new(AuditAction::SignIn, origin).about(user).with(AuthMethod::OneTimeCode).refused();
+    let event = Event::new(what, origin).about(user).with(AuthMethod::OneTimeCode).refused();
     audit::record(app, &app.db, event).await?;
     // A code that was used is told apart from a wrong one: whoever has it knows it.
     Err(Refusal::Unproven(if step.is_some() {

@@ -553,6 +553,12 @@ pub(super) fn api() -> Router {
                 "providers": [{ "name": "github", "label": "GitHub" }],
             }))
         }))
+        .route("/account/links", get(|| async {
+            page(vec![json!({
+                "id": id(81), "provider": "github", "provider_label": "GitHub", "label": "octocat",
+                "created_at": ago(90_000),
+            })])
+        }))
         .route("/account/factors", get(|| async {
             Json(json!({
                 "password": true, "codes_since": ago(4_000_000), "recovery_codes": 8,

@@ -132,6 +132,8 @@ const PAGES: &[(&str, &[&str])] = &[
             "Remove the app",
             "8 of 10 are left",
             "Set it up: you have time",
+            "octocat",
+            "Link an account at GitHub",
         ],
     ),
     (

@@ -1,10 +1,15 @@
 //! `/account/security`: what I sign in with.
 
 pub mod codes;
+pub mod links;
 pub mod passkeys;
 pub mod recovery;
 
-use devenv_cloud_api::factors::{Factors, SecondFactor, Standing};
+use devenv_cloud_api::{
+    factors::{Factors, SecondFactor, Standing},
+    page::Page,
+    sign_in::{LinkedAccount, Provider, SignInState},
+};
 use leptos::prelude::*;
 
 use super::AccountHead;
@@ -18,9 +23,14 @@ use crate::{
 #[component]
 pub fn Security() -> impl IntoView {
     let api = use_api();
-    let asked = ask::<Factors, _>(move || {
+    let asked = ask(move || {
         let api = api.clone();
-        async move { Ok(api.get("/account/factors").await?) }
+        async move {
+            let factors: Factors = api.get("/account/factors").await?;
+            let links: Page<LinkedAccount> = api.get("/account/links?limit=100").await?;
+            let way: SignInState = api.get("/sign-in").await?;
+            Ok((factors, links, way.providers))
+        }
     });
     let reload = Callback::new(move |()| asked.refetch());
     view! {
@@ -28,7 +38,8 @@ pub fn Security() -> impl IntoView {
         <Load
             asked
             what="what you sign in with"
-            view=move |factors: Factors| {
+            view=move |(factors, links, providers): (Factors, Page<LinkedAccount>, Vec<Provider>)| {
+                let elsewhere = !links.items.is_empty() || !providers.is_empty();
                 view! {
                     <Asked factors=factors.clone() />
                     <div class="sections">
@@ -48,6 +59,16 @@ pub fn Security() -> impl IntoView {
                             <h2 id="recovery-title">"Recovery codes"</h2>
                             <recovery::Recovery factors=factors.clone() reload />
                         </section>
+                        {elsewhere
+                            .then(|| {
+                                view! {
+                                    <section aria-labelledby="links-title">
+                                        <h2 id="links-title">"Linked accounts"</h2>
+                                        <p class="muted">"Accounts elsewhere with which you sign in here."</p>
+                                        <links::Links links=links.items providers reload />
+                                    </section>
+                                }
+                            })}
                     </div>
                 }
                     .into_any()
