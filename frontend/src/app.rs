@@ -91,7 +91,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/instance/audit") view=pages::instance::audit::InstanceAudit />
                     <Route path=path!("/instance/mail") view=pages::instance::mail::InstanceMail />
                     <Route path=path!("/:org/-/audit") view=pages::org_audit::OrgAudit />
-                    <Route path=path!("/instance/security") view=pages::instance_security::InstanceSecurity />
+                    <Route path=path!("/instance/security") view=pages::instance::security::InstanceSecurity />
                     <Route path=path!("/:org/-/security") view=pages::org_security::OrgSecurity />
                     <Route path=path!("/:org/-/members") view=pages::members::Members />
                     <Route path=path!("/:org/-/runners") view=pages::runners::Runners />

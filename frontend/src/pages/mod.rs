@@ -6,7 +6,6 @@ pub mod consent;
 pub mod device;
 pub mod home;
 pub mod instance;
-pub mod instance_security;
 pub mod invitation;
 pub mod job;
 pub mod members;

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod mail;
 pub mod people;
+pub mod security;
 
 use leptos::prelude::*;
 

@@ -3,7 +3,7 @@
 use devenv_cloud_api::factors::SignInPolicy;
 use leptos::prelude::*;
 
-use super::instance::Head;
+use super::Head;
 use crate::{
     asked::ask,
     components::{load::Load, policy::PolicyForm},
