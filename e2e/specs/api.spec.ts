@@ -17,6 +17,15 @@ const OPEN = new Set([
   "POST /setup",
   "POST /session",
   "DELETE /session",
+  // The way in, step by step.
+  "GET /sign-in",
+  "DELETE /sign-in",
+  "POST /sign-in/identify",
+  "POST /sign-in/password",
+  "POST /sign-in/code",
+  "POST /sign-in/recovery-code",
+  "POST /sign-in/passkey/begin",
+  "POST /sign-in/passkey",
   "GET /openapi.json",
   // Whoever has a registration token is nobody yet.
   "POST /runner/register",

@@ -25,7 +25,7 @@ async function application() {
   const seen: URL[] = [];
   const server = createServer((request, response) => {
     seen.push(new URL(request.url ?? "/", `http://${request.headers.host}`));
-    response.setHeader("content-type", "text/html").end("<!DOCTYPE html><title>Back</title><h1>Back</h1>");
+    response.setHeader("content-type", "text/html").end("<!DOCTYPE html><title>Back</title><link rel=icon href=data:,><h1>Back</h1>");
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;

@@ -126,7 +126,7 @@ pub fn ApiForm(
     button: &'static str,
     /// Called when somebody sends it.
     #[prop(into)]
-    on_submit: UnsyncCallback<()>,
+    on_submit: Callback<()>,
     /// Whether the button warns.
     #[prop(optional)]
     danger: bool,

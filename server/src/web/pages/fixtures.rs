@@ -1,12 +1,14 @@
 //! An API with made-up data: one organisation with everything, one with
 //! nothing, and names as long as they may be. Pages are tested and looked at with it.
 
+mod account;
+
 use axum::{
     Json, Router,
     extract::{Path, Query},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use chrono::TimeDelta;
 use devenv_cloud_api::{
@@ -463,6 +465,7 @@ pub(super) fn api() -> Router {
                 ])
             }),
         )
+        .route("/orgs/{org}/invitations", get(|| async { page(vec![account::invitation("grace@example.org")]) }))
         .route("/orgs/{org}/runners", get(|Path(org): Path<String>| async move { page(runners(&org)) }))
         .route("/orgs/{org}/projects", get(|Path(org): Path<String>| async move { page(projects(&org)) }))
         .route(
@@ -530,56 +533,7 @@ pub(super) fn api() -> Router {
                 },
             ),
         )
-        .route("/account/tokens", get(|| async { page(tokens()) }).post(|| async {
-            Json(json!({ "token": tokens()[0], "secret": "dvc_3Kx9wVbZ1mQ7tR5yU8nL2pS4dF6gH0jC" }))
-        }))
-        .route(
-            "/account/sessions",
-            get(|| async {
-                let session = |n, current, agent: &str| json!({
-                    "id": id(n), "current": current, "user_agent": agent, "ip": "192.0.2.7",
-                    "methods": ["pwd", "otp"], "assurance": "aal2", "authenticated_at": ago(90_000),
-                    "created_at": ago(90_000), "last_seen_at": ago(i64::from(n)), "expires_at": now() + TimeDelta::days(20),
-                });
-                page(vec![
-                    session(3, true, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"),
-                    session(70_000, false, "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Safari/604.1"),
-                ])
-            }),
-        )
-        .route("/sign-in", get(|| async {
-            Json(json!({
-                "step": "identify", "methods": ["hwk"], "may_keep": true,
-                "providers": [{ "name": "github", "label": "GitHub" }],
-            }))
-        }))
-        .route("/account/links", get(|| async {
-            page(vec![json!({
-                "id": id(81), "provider": "github", "provider_label": "GitHub", "label": "octocat",
-                "created_at": ago(90_000),
-            })])
-        }))
-        .route("/account/factors", get(|| async {
-            Json(json!({
-                "password": true, "codes_since": ago(4_000_000), "recovery_codes": 8,
-                "recovery_codes_since": ago(4_000_000), "standing": "grace", "due_at": now() + TimeDelta::days(3),
-                "asked": "phishing-resistant",
-                "passkeys": [
-                    { "id": id(71), "name": "blue key", "synced": false, "created_at": ago(900_000) },
-                    { "id": id(72), "name": LONG, "synced": true, "created_at": ago(90_000), "last_used_at": ago(60) },
-                ],
-            }))
-        }))
-        .route(
-            "/account/password",
-            post(|| async {
-                let body = json!({
-                    "type": "invalid", "title": "some fields need another value", "status": 422,
-                    "errors": [{ "field": "current", "message": "This is not your password." }],
-                });
-                (StatusCode::UNPROCESSABLE_ENTITY, Json(body))
-            }),
-        )
+        .merge(account::routes())
         .fallback(|| async { not_found() });
     Router::new().nest(PREFIX, routes)
 }

@@ -49,7 +49,7 @@ const PAGES: &[(&str, &[&str])] = &[
     ("/setup", &["This instance is set up"]),
     ("/", &["Acme Ltd", "Nothing here", "New organisation", "Ada Lovelace", "Sign out"]),
     ("/acme", &["web", "compiler", "no runs yet", "New project", "Members"]),
-    ("/acme/-/members", &["Ada Lovelace", "owner", "viewer"]),
+    ("/acme/-/members", &["Ada Lovelace", "owner", "viewer", "grace@example.org"]),
     (
         "/acme/-/runners",
         &[
@@ -120,7 +120,10 @@ const PAGES: &[(&str, &[&str])] = &[
     ),
     ("/acme/web/runs/41/x86_64-linux?span=all", &["test result: FAILED", "Trace and log"]),
     ("/acme/web/runs/40/x86_64-linux", &["1,000,000 lines", "20,011 spans", "Download"]),
-    ("/account", &["ada@example.org", "Your name", "Current password", "Security", "Tokens"]),
+    (
+        "/account",
+        &["ada@example.org", "not confirmed yet", "Your name", "Current password", "Security", "Tokens"],
+    ),
     (
         "/account/security",
         &[
@@ -175,6 +178,23 @@ async fn every_page_says_what_it_should_and_needs_nothing_forbidden() {
         assert_eq!(html.matches("<main").count(), 1, "{path}: one main part");
         assert!(html.contains("<title>") && !html.contains("<title></title>"), "{path}: a title");
         unlabelled(path, &html);
+    }
+}
+
+/// What a page is made of comes and goes on several threads, and nothing of it
+/// may mind on which.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pages_that_many_ask_for_at_once_are_whole() {
+    for (path, _) in PAGES {
+        let asked = (0..24).map(|_| {
+            tokio::spawn(async move {
+                let html = text(get(path, "session=x").await).await;
+                assert!(html.trim_end().ends_with("</html>"), "{path} is cut off");
+            })
+        });
+        for page in futures::future::join_all(asked).await {
+            page.expect(path);
+        }
     }
 }
 
