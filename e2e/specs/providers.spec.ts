@@ -33,31 +33,14 @@ const test = base.extend<Fixtures>({
 // The provider's own pages want a font from elsewhere, and an error page of ours is an error.
 test.use({ expectedMessages: [/fonts\.googleapis\.com|Failed to load resource/] });
 
-/** Posts a form from the page that is open. */
-async function post(page: Page, path: string, fields: Record<string, string>): Promise<void> {
-  await page.evaluate(
-    ([path, fields]) => {
-      const form = document.createElement("form");
-      form.method = "post";
-      form.action = path;
-      for (const [key, value] of Object.entries(fields)) {
-        const input = document.createElement("input");
-        input.name = key;
-        input.value = value;
-        form.append(input);
-      }
-      document.body.append(form);
-      form.submit();
-    },
-    [path, fields] as const,
-  );
-}
+const LABELS: Record<string, string> = { corp: "Corp ID", posted: "Posted" };
 
-/** Posts what a provider's button posts. */
-async function setOut(page: Page, server: Server, name: string, fields: Record<string, string> = {}): Promise<void> {
-  // Where sessions are linked it is begun by somebody who is signed in, who is sent on from there.
-  await page.goto(`${server.url}/${fields.link ? "account" : "sign-in"}`);
-  await post(page, `/sign-in/provider/${name}`, fields);
+/** Goes to a provider by its button: to sign in, or to link an account there with one's own. */
+async function setOut(page: Page, server: Server, name: string, to: { return_to?: string; link?: boolean } = {}): Promise<void> {
+  const query = to.return_to ? `?return_to=${encodeURIComponent(to.return_to)}` : "";
+  await page.goto(`${server.url}/${to.link ? "account/security" : `sign-in${query}`}`);
+  const button = to.link ? `Link an account at ${LABELS[name]}` : `Continue with ${LABELS[name]}`;
+  await page.getByRole("button", { name: button }).click();
 }
 
 async function whoAmI(page: Page, server: Server): Promise<string | undefined> {
@@ -89,7 +72,9 @@ test("the same address asks to sign in first, and is linked then", async ({ page
   await provider.signIn(page, person.email);
   await page.waitForURL(`${linked.url}/sign-in`);
   expect(await whoAmI(page, linked), "an address opens nothing").toBeUndefined();
-  await post(page, "/sign-in/password", { password: person.password });
+  await expect(page.getByText("Somebody here has the address of your account")).toBeVisible();
+  await page.getByLabel("Password").fill(person.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL(`${linked.url}/account`);
   expect(await whoAmI(page, linked)).toBe(person.email);
   const links = await (await page.request.get(`${linked.url}/api/v1/account/links`)).json();
@@ -109,7 +94,7 @@ test("linking takes a session, and then signs in", async ({ page, linked, provid
   });
   expect(signedIn.ok(), await signedIn.text()).toBe(true);
   await page.goto(`${linked.url}/account`);
-  await setOut(page, linked, "corp", { link: "yes" });
+  await setOut(page, linked, "corp", { link: true });
   await provider.signIn(page, "lovelace");
   await page.waitForURL(`${linked.url}/account/security**`);
   const links = await (await page.request.get(`${linked.url}/api/v1/account/links`)).json();
