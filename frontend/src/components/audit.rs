@@ -12,7 +12,12 @@ use super::{
     load::{Empty, Load},
     time::Ago,
 };
-use crate::{asked::ask, context::use_api, format, pages::query};
+use crate::{
+    asked::ask,
+    context::use_api,
+    format,
+    pages::{account::sessions::method_in_words, query},
+};
 
 /// What was done, in the words of people. The one place for them.
 const fn words(action: AuditAction) -> &'static str {
@@ -196,8 +201,15 @@ fn Entry(entry: AuditEntry) -> impl IntoView {
     let AuditEntry { at, action, outcome, actor, subject, method, target, ip, user_agent, .. } = entry;
     let about = if subject == actor { String::new() } else { subject };
     let refused = outcome == AuditOutcome::Refused;
-    let who = if actor.is_empty() { "somebody unknown".to_owned() } else { actor };
-    let detail: Vec<String> = [about, target, method.map(|it| it.as_str().to_owned()).unwrap_or_default()]
+    // What the server does by itself comes from nowhere.
+    let by_itself = actor.is_empty() && ip == "0.0.0.0";
+    let who = match actor {
+        _ if by_itself => "the server".to_owned(),
+        actor if actor.is_empty() => "somebody unknown".to_owned(),
+        actor => actor,
+    };
+    let ip = if by_itself { String::new() } else { ip };
+    let detail: Vec<String> = [about, target, method.map(method_in_words).unwrap_or_default().to_owned()]
         .into_iter()
         .filter(|it| !it.is_empty())
         .collect();

@@ -66,11 +66,11 @@ pub fn Invitations(path: String, invitations: Page<Invitation>, roles: bool) -> 
                     {email.clone()}
                 </span>
                 <span class="muted clip">"by " {inviter}</span>
-                <span class="muted">{role.map(Role::as_str)} " · ends " <Until time=expires_at /></span>
+                <span class="muted">{role.map(|role| format!("{role} · "))} <Until time=expires_at /></span>
                 <button
                     type="button"
                     class="button small"
-                    aria-label=format!("Take the invitation of {email} back")
+                    aria-label=format!("Take back the invitation of {email}")
                     disabled=move || !alive.get()
                     on:click=take_back
                 >
