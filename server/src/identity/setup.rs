@@ -2,11 +2,12 @@
 //! opens it becomes the administrator of the instance.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use devenv_cloud_api::{accounts::Setup, ids::UserId};
+use devenv_cloud_api::{accounts::Setup, audit::AuditAction, ids::UserId};
 
-use super::{account, password, principal::User, secret, store};
+use super::{account, password, principal::User, secret, session::Origin, store};
 use crate::{
     app::AppParts,
+    audit::{self, Event},
     db::DbError,
     refusal::{Fields, Refusal},
 };
@@ -39,7 +40,7 @@ pub async fn announce(app: &AppParts) -> Result<Option<String>, DbError> {
 ///
 /// # Errors
 /// When the link is not the right one or used up, or a field makes no sense.
-pub async fn set_up(app: &AppParts, setup: Setup) -> Result<User, Refusal> {
+pub async fn set_up(app: &AppParts, setup: Setup, origin: &Origin) -> Result<User, Refusal> {
     let Setup { token, email, name, password } = setup;
     let (email, name) = (email.trim().to_owned(), name.trim().to_owned());
     let mut fields = Fields::default();
@@ -58,6 +59,7 @@ pub async fn set_up(app: &AppParts, setup: Setup) -> Result<User, Refusal> {
     let hash = app.identity.passwords.hash(password, app.random.bytes()).await?;
     let user = User { id: UserId(app.random.id(now)), email, name, instance_admin: true, created_at: now };
     store::insert_user(&mut tx, &user, Some(&hash), None).await?;
+    audit::record(app, &mut tx, Event::new(AuditAction::CreateAccount, origin).by(&user)).await?;
     tx.commit().await?;
     tracing::info!(user = user.email, "the instance is set up");
     Ok(user)

@@ -61,7 +61,7 @@ async fn set_up(
     Origin(origin): Origin,
     OpenBody(setup): OpenBody<Setup>,
 ) -> Result<(StatusCode, Json<Viewer>), ApiError> {
-    let user = identity::set_up(&app, setup).await?;
+    let user = identity::set_up(&app, setup, &origin).await?;
     let beginning = Beginning::with(vec![AuthMethod::Password]);
     let principal = identity::begin_session(&app, &browser, &user, beginning, &origin).await?;
     Ok((StatusCode::CREATED, Json(show_viewer(&app, &Principal::Session(principal)).await?)))

@@ -227,7 +227,7 @@ async fn set_up(
 ) -> Response {
     let token = form.token.clone();
     let result = async {
-        let user = identity::set_up(&app, form).await?;
+        let user = identity::set_up(&app, form, &origin).await?;
         let beginning = Beginning::with(vec![AuthMethod::Password]);
         identity::begin_session(&app, &browser, &user, beginning, &origin).await
     };
