@@ -50,6 +50,14 @@ test.describe("for strangers", () => {
     await look(page, "sign-in-password");
   });
 
+  test("a forgotten password", async ({ page, person }) => {
+    expect(person.email).toBeTruthy();
+    await visit(page, "/reset", "reset");
+    await visit(page, "/reset?sent=1", "reset-sent");
+    await visit(page, "/reset?token=none&problem=invalid-token", "reset-token");
+    await visit(page, "/reset?done=1", "reset-done");
+  });
+
   test("set-up", async ({ page, startServer }) => {
     const server = await startServer();
     await visit(page, server.setupUrl, "setup");
@@ -66,6 +74,41 @@ test.describe("with nothing yet", () => {
     const workspace = await createWorkspace(person);
     await visit(page, server.url + workspace.page(), "project-empty");
     await expect(page.getByText(workspace.project.clone_url).first()).toBeVisible();
+  });
+});
+
+test.describe("with people", () => {
+  const address = "somebody.with.a.very.long.address.indeed@subdomain.of.example.org";
+
+  test("activity, audit log, people, mail, security", async ({ page, startServer }) => {
+    const server = await startServer();
+    const person = await server.setUp();
+    const { signIn } = await import("../harness/test.ts");
+    await signIn(page, server.url, person);
+    await person.api.post("/orgs", { slug: "engines", display_name: "Analytical Engines" });
+    for (const [path, body] of [
+      ["/orgs/engines/invitations", { email: address, role: "viewer" }],
+      ["/instance/invitations", { email: address }],
+      ["/session", { email: address, password: "not the password" }],
+    ] as const) {
+      // The last one is refused, for the log.
+      await person.session.raw("POST", path, body);
+    }
+    const state = async () => (await person.session.get("/instance/mails")).items.map((mail: any) => mail.state);
+    await expect.poll(state).toEqual(["written", "written"]);
+    await visit(page, `${server.url}/account`, "account-address");
+    await visit(page, `${server.url}/account/activity`, "account-activity");
+    await visit(page, `${server.url}/engines/-/members`, "members-invitations");
+    await visit(page, `${server.url}/engines/-/audit`, "organisation-audit");
+    await visit(page, `${server.url}/engines/-/security`, "organisation-security");
+    await visit(page, `${server.url}/instance/people`, "instance-people");
+    await visit(page, `${server.url}/instance/audit`, "instance-audit");
+    await visit(page, `${server.url}/instance/audit?text=nothing-like-this`, "instance-audit-empty");
+    await visit(page, `${server.url}/instance/security`, "instance-security");
+    await visit(page, `${server.url}/instance/mail`, "instance-mail");
+    await page.getByRole("list", { name: "Mails" }).getByRole("link").first().click();
+    await expect(page.getByRole("region", { name: "The mail" })).toBeVisible();
+    await look(page, "instance-mail-open");
   });
 });
 
