@@ -109,6 +109,10 @@ test.describe("with people", () => {
     await page.getByRole("list", { name: "Mails" }).getByRole("link").first().click();
     await expect(page.getByRole("region", { name: "The mail" })).toBeVisible();
     await look(page, "instance-mail-open");
+    const text = await page.getByRole("region", { name: "The mail" }).innerText();
+    await page.context().clearCookies();
+    await visit(page, /http\S+\/invitation\?token=\S+/.exec(text)?.[0] ?? "", "invitation");
+    await visit(page, `${server.url}/invitation?token=none`, "invitation-dead");
   });
 });
 
