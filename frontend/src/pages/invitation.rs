@@ -7,7 +7,7 @@ use leptos_meta::Title;
 
 use super::{
     query,
-    reset::{ToSignIn, Trouble, problem},
+    reset::{ToSignIn, Trouble},
     sign_in::Brand,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub fn Invitation() -> impl IntoView {
 fn Dead() -> impl IntoView {
     view! {
         <h1>"This invitation does not work"</h1>
-        <p>{problem("invalid-token")}</p>
+        <p>"It was used or taken back, is too old, or a newer one was sent."</p>
         <p>"The one who invited you can send another one."</p>
     }
 }

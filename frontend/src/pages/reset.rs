@@ -8,7 +8,7 @@ use super::{query, sign_in::Brand};
 use crate::components::form::Field;
 
 /// The sentence for a kind of problem with a link in a mail.
-pub(super) fn problem(kind: &str) -> Option<&'static str> {
+fn problem(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "" => return None,
         "weak-password" => {
