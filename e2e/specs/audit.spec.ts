@@ -81,7 +81,8 @@ for (const javaScriptEnabled of [true, false]) {
       await expect(entries.filter({ hasText: "Created an account" })).toHaveCount(2);
       const all = await exported(page);
       expect(all).toHaveLength(await entries.count());
-      const times = all.map((entry) => entry.at);
+      // Within a millisecond there is no order.
+      const times = all.map((entry) => entry.at.slice(0, 23));
       expect(times, "newest first").toEqual(times.toSorted().toReversed());
 
       await page.getByLabel("Action").selectOption("Created an account");

@@ -123,6 +123,7 @@ test("an invitation that was taken back does not work", async ({ page, startServ
   await page.getByLabel("Password").fill("a long and quiet compiler");
   await page.getByRole("button", { name: "Create the account" }).click();
   await expect(page.getByRole("heading", { name: "This invitation does not work" })).toBeVisible();
+  await expect(page.getByText("It was used or taken back")).toBeVisible();
   await expectAccessible(page);
   await admin.context().close();
 });
