@@ -146,7 +146,8 @@ test.describe("by code", () => {
 });
 
 test.describe("without JavaScript", () => {
-  test.use({ javaScriptEnabled: false });
+  // The page stays open while the program waits, and its script stays unused.
+  test.use({ javaScriptEnabled: false, expectedMessages: [/was preloaded using link preload but not used/] });
 
   test("devenv-cloud login, whoami, logout", async ({ signedIn: page, server, person }) => {
     const home = mkdtempSync(join(tmpdir(), "dc-e2e-home-"));

@@ -225,6 +225,6 @@ both_engines! {
         let done = ada.form("/invitation", &[("token", &token)]).await.assert_status(303);
         assert_eq!(done.header("location"), Some("/acme"));
         let page = app.browser().get("/invitation?token=wrong").await.text();
-        assert!(page.contains("not valid"), "{page}");
+        assert!(page.contains("It was used or taken back, is too old"), "{page}");
     }
 }

@@ -189,7 +189,8 @@ async fn pages_that_many_ask_for_at_once_are_whole() {
         let asked = (0..24).map(|_| {
             tokio::spawn(async move {
                 let html = text(get(path, "session=x").await).await;
-                assert!(html.trim_end().ends_with("</html>"), "{path} is cut off");
+                // A part that was waited for may follow; what breaks off has no end.
+                assert!(html.contains("</html>"), "{path} is cut off");
             })
         });
         for page in futures::future::join_all(asked).await {
