@@ -90,7 +90,12 @@ pub(super) async fn password_hash(db: &Db, id: UserId) -> Result<Option<String>,
     query("SELECT password_hash FROM users WHERE id = $1").bind(id).one(db).await?.get("password_hash")
 }
 
-pub(super) async fn insert_user(
+/// A new account; with a password or without, and with the moment since when its
+/// address is known to be its owner's.
+///
+/// # Errors
+/// See [`DbError`]; taken if somebody has the address.
+pub async fn insert_user(
     tx: &mut Tx,
     user: &User,
     password_hash: Option<&str>,

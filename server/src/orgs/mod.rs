@@ -19,7 +19,7 @@ use devenv_cloud_api::{
 };
 
 pub use members::{add_member, change_role, list_members, remove_member};
-pub use store::OrgRow;
+pub use store::{OrgRow, join};
 
 use crate::{
     access::{self, Resource},
@@ -198,7 +198,7 @@ pub async fn set_policy(
     wanted: SignInPolicy,
     origin: &Origin,
 ) -> Result<Policy, Refusal> {
-    let policy = identity::new_policy(&access.org.policy, wanted, app.clock.now())?;
+    let policy = identity::new_policy(app, &access.org.policy, wanted)?;
     let mut tx = app.db.begin().await?;
     store::set_policy(&mut tx, access.org.id, &policy).await?;
     let mut event = Event::new(AuditAction::ChangePolicy, origin).of(access.org.id);

@@ -173,6 +173,24 @@ pub(super) async fn role_of(
         .transpose()
 }
 
+/// Makes somebody a member; one who is one already stays what they are.
+///
+/// # Errors
+/// See [`DbError`].
+pub async fn join(tx: &mut Tx, org: OrgId, user: UserId, role: Role, now: Timestamp) -> Result<(), DbError> {
+    query(
+        "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (org_id, user_id) DO NOTHING",
+    )
+    .bind(org)
+    .bind(user)
+    .bind(role)
+    .bind(now)
+    .execute(tx)
+    .await
+    .map(|_| ())
+}
+
 /// Takes the organisation's row for this transaction: whoever changes its
 /// members waits here, so that two owners cannot remove each other at once.
 pub(super) async fn lock(tx: &mut Tx, org: OrgId) -> Result<bool, DbError> {

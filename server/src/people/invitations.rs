@@ -16,7 +16,7 @@ use crate::{
     db::{DbError, Target},
     identity::{self, Origin, User, check_email, check_name, email_key, secret},
     mail::{self, Message},
-    orgs::{OrgAccess, OrgRow},
+    orgs::{self, OrgAccess, OrgRow},
     refusal::{Fields, Refusal},
 };
 
@@ -41,7 +41,7 @@ pub async fn invite_member(
     access.require_rank(role)?;
     let email = email.trim();
     if let Some(known) = store::find_by_email(&app.db, email).await?
-        && store::role_of(&app.db, access.org.id, known.user.id).await?.is_some()
+        && orgs::role_of(app, access.org.id, known.user.id).await?.is_some()
     {
         return Err(Refusal::field("email", format!("{} is a member already", known.user.name)));
     }
@@ -203,7 +203,7 @@ async fn find(app: &AppParts, target: impl Into<Target<'_>>, token: &str) -> Res
     let holds = match (&row.org, row.invitation.role) {
         _ if inviter.instance_admin => true,
         (Some((org, ..)), Some(role)) => {
-            let own = store::role_of(&app.db, *org, inviter.id).await?;
+            let own = orgs::role_of(app, *org, inviter.id).await?;
             own.is_some_and(|own| own >= Role::Admin && own >= role)
         }
         _ => false,
@@ -255,7 +255,7 @@ pub async fn accept(
         return Err(Refusal::InvalidLink);
     }
     if let Some(hash) = &hash {
-        match store::insert_user(&mut tx, &user, hash, now).await {
+        match identity::insert_user(&mut tx, &user, Some(hash), Some(now)).await {
             Err(DbError::Taken(_)) => return Err(Refusal::Unauthenticated),
             other => other?,
         }
@@ -267,7 +267,7 @@ pub async fn accept(
     let mut event = Event::new(AuditAction::AcceptInvitation, origin).by(&user);
     let mut slug = None;
     if let (Some((org, name, _)), Some(role)) = (row.org, row.invitation.role) {
-        match store::join(&mut tx, org, user.id, role, now).await {
+        match orgs::join(&mut tx, org, user.id, role, now).await {
             Err(DbError::Dangling(_)) => return Err(Refusal::InvalidLink),
             other => other?,
         }

@@ -115,30 +115,6 @@ pub(super) async fn verify_email(tx: &mut Tx, id: UserId, now: Timestamp) -> Res
         .map(|_| ())
 }
 
-/// A new account, whose address is known to be its owner's.
-pub(super) async fn insert_user(
-    tx: &mut Tx,
-    user: &User,
-    password_hash: &str,
-    now: Timestamp,
-) -> Result<(), DbError> {
-    query(
-        "INSERT INTO users (id, email, email_key, name, password_hash, instance_admin, created_at, \
-         email_verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(user.id)
-    .bind(&user.email)
-    .bind(email_key(&user.email))
-    .bind(&user.name)
-    .bind(password_hash)
-    .bind(user.instance_admin)
-    .bind(user.created_at)
-    .bind(now)
-    .execute(tx)
-    .await
-    .map(|_| ())
-}
-
 /// Signs somebody out everywhere, and ends the logins of command lines that they approved.
 pub(super) async fn end_sessions(tx: &mut Tx, user: UserId) -> Result<(), DbError> {
     query("DELETE FROM sessions WHERE user_id = $1").bind(user).execute(&mut *tx).await?;
@@ -349,39 +325,4 @@ pub(super) async fn list_invitations(
     .iter()
     .map(invitation)
     .collect()
-}
-
-pub(super) async fn role_of(
-    target: impl Into<Target<'_>>,
-    org: OrgId,
-    user: UserId,
-) -> Result<Option<Role>, DbError> {
-    query("SELECT role FROM members WHERE org_id = $1 AND user_id = $2")
-        .bind(org)
-        .bind(user)
-        .optional(target)
-        .await?
-        .map(|row| row.get("role"))
-        .transpose()
-}
-
-/// Makes somebody a member; one who is one already stays what they are.
-pub(super) async fn join(
-    tx: &mut Tx,
-    org: OrgId,
-    user: UserId,
-    role: Role,
-    now: Timestamp,
-) -> Result<(), DbError> {
-    query(
-        "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (org_id, user_id) DO NOTHING",
-    )
-    .bind(org)
-    .bind(user)
-    .bind(role)
-    .bind(now)
-    .execute(tx)
-    .await
-    .map(|_| ())
 }
