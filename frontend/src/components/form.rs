@@ -237,6 +237,9 @@ pub fn Choice(
     value: RwSignal<String>,
     /// The values and their words.
     options: Vec<(&'static str, &'static str)>,
+    /// What is wrong with it.
+    #[prop(optional, into)]
+    error: Signal<Option<String>>,
 ) -> impl IntoView {
     let id = format!("field-{name}");
     view! {
@@ -259,6 +262,7 @@ pub fn Choice(
                     })
                     .collect_view()}
             </select>
+            {move || error.get().map(|error| view! { <p class="field-note field-error" role="alert">{error}</p> })}
         </div>
     }
 }

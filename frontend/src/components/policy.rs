@@ -41,6 +41,7 @@ pub fn PolicyForm(
                 label="Everybody signs in with"
                 name="second_factor"
                 value=asked
+                error=submit.field("second_factor")
                 options=vec![
                     ("optional", "what they like"),
                     ("required", "a passkey, or a password and a one-time code"),

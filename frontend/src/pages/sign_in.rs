@@ -29,6 +29,7 @@ fn problem(kind: &str) -> Option<&'static str> {
         "wrong-credentials" => "The e-mail address or the password is wrong. Check both and try again.",
         "rate-limited" => "There were too many attempts. Wait a minute, then try again, or use another way.",
         "invalid" => "This is no e-mail address. It looks like name@example.com.",
+        "unauthenticated" => "You were signed out meanwhile. Sign in, and then repeat what you were doing.",
         "over" => "This sign-in took too long. Begin anew.",
         "unproven" => {
             "This was not accepted. A code counts once and only for half a minute: wait for the next one, and check \

@@ -146,9 +146,16 @@ impl Policy {
 /// it asks for more than the one before.
 ///
 /// # Errors
-/// When it makes no sense.
-pub fn new_policy(before: &Policy, wanted: SignInPolicy, now: Timestamp) -> Result<Policy, Refusal> {
+/// When it makes no sense, or nobody could do what it asks for.
+pub fn new_policy(app: &AppParts, before: &Policy, wanted: SignInPolicy) -> Result<Policy, Refusal> {
     let SignInPolicy { second_factor, grace_days } = wanted;
+    let now = app.clock.now();
+    if second_factor == SecondFactor::PhishingResistant && app.identity.passkeys.is_none() {
+        return Err(Refusal::field(
+            "second_factor",
+            "nobody can have a passkey here: they need an https address with a host name (`server.base_url`)",
+        ));
+    }
     if grace_days > 90 {
         return Err(Refusal::field("grace_days", "people have 0 to 90 days"));
     }
@@ -175,7 +182,7 @@ pub async fn set_instance_policy(
     origin: &Origin,
 ) -> Result<Policy, Refusal> {
     let mut tx = app.db.begin().await?;
-    let policy = new_policy(&store::instance_policy(&mut tx).await?, wanted, app.clock.now())?;
+    let policy = new_policy(app, &store::instance_policy(&mut tx).await?, wanted)?;
     store::set_instance_policy(&mut tx, &policy).await?;
     let event = Event::new(AuditAction::ChangePolicy, origin).by(&asker.user);
     audit::record(app, &mut tx, event.target(&policy.words())).await?;

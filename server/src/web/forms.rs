@@ -38,9 +38,12 @@ pub(super) fn routes() -> Router<App> {
         .route("/sign-in/code", post(code))
         .route("/sign-in/recovery-code", post(recovery_code))
         .route("/sign-in/start-over", post(start_over))
-        .route("/confirm/password", post(confirm_password))
-        .route("/confirm/code", post(confirm_code))
-        .route("/confirm/recovery-code", post(confirm_recovery_code))
+        .route("/confirm/password", post(|a, b, c, d, e| confirm(Confirming::Password, a, b, c, d, e)))
+        .route("/confirm/code", post(|a, b, c, d, e| confirm(Confirming::Code, a, b, c, d, e)))
+        .route(
+            "/confirm/recovery-code",
+            post(|a, b, c, d, e| confirm(Confirming::RecoveryCode, a, b, c, d, e)),
+        )
         .route("/sign-out", post(sign_out))
         .route("/setup", post(set_up))
 }
@@ -174,44 +177,37 @@ struct ConfirmForm {
     return_to: String,
 }
 
-/// Where a confirmation leads.
-fn confirmed(result: Result<(), Refusal>, return_to: &str) -> Response {
-    let return_to = own_path(return_to);
+/// What somebody confirms it with.
+#[derive(Clone, Copy, Debug)]
+enum Confirming {
+    Password,
+    Code,
+    RecoveryCode,
+}
+
+/// Confirms that it is them; whoever is signed out by now signs in instead.
+async fn confirm(
+    with: Confirming,
+    State(app): State<App>,
+    Browser(browser): Browser,
+    Origin(origin): Origin,
+    asker: Option<InPerson>,
+    Fields(form): Fields<ConfirmForm>,
+) -> Response {
+    let ConfirmForm { password, code, return_to } = form;
+    let return_to = own_path(&return_to);
+    let Some(InPerson(asker)) = asker else {
+        return back("/sign-in", &ApiError::Unauthenticated, &[("return_to", return_to)]);
+    };
+    let result = match with {
+        Confirming::Password => step_up::password(&app, &browser, &asker, password, &origin).await,
+        Confirming::Code => step_up::code(&app, &browser, &asker, &code, &origin).await,
+        Confirming::RecoveryCode => step_up::recovery_code(&app, &browser, &asker, &code, &origin).await,
+    };
     match result {
         Ok(()) => see(return_to.unwrap_or("/")),
         Err(refusal) => back("/confirm", &refusal.into(), &[("return_to", return_to)]),
     }
-}
-
-async fn confirm_password(
-    State(app): State<App>,
-    Browser(browser): Browser,
-    Origin(origin): Origin,
-    InPerson(asker): InPerson,
-    Fields(form): Fields<ConfirmForm>,
-) -> Response {
-    confirmed(step_up::password(&app, &browser, &asker, form.password, &origin).await, &form.return_to)
-}
-
-async fn confirm_code(
-    State(app): State<App>,
-    Browser(browser): Browser,
-    Origin(origin): Origin,
-    InPerson(asker): InPerson,
-    Fields(form): Fields<ConfirmForm>,
-) -> Response {
-    confirmed(step_up::code(&app, &browser, &asker, &form.code, &origin).await, &form.return_to)
-}
-
-async fn confirm_recovery_code(
-    State(app): State<App>,
-    Browser(browser): Browser,
-    Origin(origin): Origin,
-    InPerson(asker): InPerson,
-    Fields(form): Fields<ConfirmForm>,
-) -> Response {
-    let result = step_up::recovery_code(&app, &browser, &asker, &form.code, &origin).await;
-    confirmed(result, &form.return_to)
 }
 
 async fn sign_out(Browser(browser): Browser) -> Result<Response, ApiError> {

@@ -73,6 +73,27 @@ fn what_matters(member: &str, passkey: &str) -> Vec<(Method, String, Value, u16)
 }
 
 both_engines! {
+    async fn nobody_is_asked_for_a_passkey_where_there_can_be_none(app: TestApp) {
+        app.set_up().await.create_org("acme").await;
+        let app = app.restart(&[("DEVENV_CLOUD_SERVER_BASE_URL", "https://192.0.2.1")]).await;
+        let admin = app.browser();
+        admin.sign_in("admin@example.com", PASSWORD).await.assert_status(200);
+        for path in ["/api/v1/instance/sign-in-policy", "/api/v1/orgs/acme/sign-in-policy"] {
+            let wish = |asked: &str| json!({"second_factor": asked, "grace_days": 3});
+            let refused = ask(&admin, &Method::PUT, path, &wish("phishing-resistant")).await.assert_status(422);
+            assert_eq!(refused.problem().errors[0].field, "second_factor");
+            ask(&admin, &Method::PUT, path, &wish("required")).await.assert_status(200);
+        }
+    }
+
+    async fn a_confirmation_of_somebody_who_is_signed_out_leads_to_the_sign_in_page(app: TestApp) {
+        let fields = [("password", "x"), ("return_to", "/device")];
+        for form in ["/confirm/password", "/confirm/code", "/confirm/recovery-code"] {
+            let response = app.browser().form(form, &fields).await.assert_status(303);
+            assert_eq!(response.header("location"), Some("/sign-in?problem=unauthenticated&return_to=%2Fdevice"));
+        }
+    }
+
     /// ASVS 7.5.1, 7.5.3
     async fn what_matters_takes_a_proof_of_the_last_ten_minutes(app: TestApp) {
         let admin = app.set_up().await;
@@ -245,7 +266,8 @@ both_engines! {
                 .header("cookie", &cookies).header("sec-fetch-site", site));
             assert_kind(&request.send().await, "forbidden");
         }
-        app.browser().form("/confirm/password", &fields).await.assert_status(401);
+        let nobody = app.browser().form("/confirm/password", &fields).await.assert_status(303);
+        assert_eq!(nobody.header("location"), Some("/sign-in?problem=unauthenticated"));
     }
 
     /// SE-01
