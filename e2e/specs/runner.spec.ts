@@ -82,7 +82,7 @@ scene("kill -9 of the runner during a job: an error, and one more attempt when i
   const [first, second] = run.jobs[0]?.attempts ?? [];
   expect(first?.state, JSON.stringify(run, null, 1)).toBe("error");
   expect(first?.reason).toMatch(/runner restarted/);
-  expect(second?.state).toBe("success");
+  expect(second?.state, `${JSON.stringify(run, null, 1)}\n${runner.log()}`).toBe("success");
   const kept = await workspace.text(number, 1);
   for (const line of lines) expect(kept).toContain(line.text);
 });
