@@ -29,7 +29,7 @@ pub use session::{
     delete_expired_sessions_once, end_other_sessions, end_session, is_still_there, sessions,
 };
 pub use setup::{announce, is_needed, set_up};
-pub use store::{email_key, find_user, find_user_by_email, insert_user, policy};
+pub use store::{email_key, find_link, find_user, find_user_by_email, insert_user, policy};
 pub use token::{authenticate_token, create_token, create_token_in, project_tokens, revoke_token, tokens};
 
 use chrono::TimeDelta;

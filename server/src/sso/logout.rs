@@ -1,10 +1,10 @@
 //! A provider ends sessions that began with it (OpenID Connect Back-Channel
 //! Logout 1.0): it sends a signed token that says whose, and nothing of a browser.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use devenv_cloud_api::{Timestamp, audit::AuditAction};
+use devenv_cloud_api::{Timestamp, audit::AuditAction, ids::UserId};
 use openidconnect::core::CoreJsonWebKey as Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +20,7 @@ use crate::{
     app::AppParts,
     audit::{self, Event},
     config::Algorithms,
-    identity::{Origin, find_user},
+    identity::{Origin, arrival, find_link, find_user},
     once::{self, Once},
 };
 
@@ -141,6 +141,14 @@ async fn end(app: &AppParts, provider: &Provider, token: &str, origin: &Origin) 
     }
     let (subject, session) = (claims.sub.as_deref(), claims.sid.as_deref());
     let ended = store::end_sessions(&mut tx, &provider.name, subject, session).await?;
+    // Nor does a sign-in go on that waits for a second factor.
+    let mut whose: BTreeSet<UserId> = ended.iter().copied().collect();
+    if let Some(subject) = subject {
+        whose.extend(find_link(&mut tx, &provider.name, subject).await?);
+    }
+    for user in whose {
+        arrival::end_all(&mut tx, user).await?;
+    }
     for &user in &ended {
         if let Some(user) = find_user(&mut tx, user).await? {
             let event = Event::new(AuditAction::ProviderSignOut, origin).about(&user).target(&provider.name);

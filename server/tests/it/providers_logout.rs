@@ -4,10 +4,11 @@ use devenv_cloud::{
     db::query,
     sso::{self, Rejection},
 };
+use devenv_cloud_api::sign_in::SignInStep;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Browser, TestApp,
+    Browser, PASSWORD, TestApp,
     provider::{self, Provider, SUBJECT, Signer, origin, public_pem, sign_in},
 };
 
@@ -79,6 +80,32 @@ both_engines! {
         let whose: Vec<String> = rows.iter().map(|row| row.get("subject").unwrap()).collect();
         assert_eq!(whose.len(), 4);
         assert!(whose.contains(&"stranger@example.com".to_owned()), "{whose:?}");
+    }
+
+    async fn rp_27_a_sign_in_that_waits_for_its_second_factor_ends_too(app: TestApp) {
+        let scene = scene(&app).await;
+        let one = scene.person("one", SUBJECT, Some("session-1")).await;
+        let id = one.user_id().await;
+        query(
+            "INSERT INTO linked_accounts (id, user_id, provider, subject, label, created_at) \
+             SELECT id, id, 'corp', $2, 'one', created_at FROM users WHERE id = $1",
+        )
+        .bind(id)
+        .bind(SUBJECT)
+        .execute(&scene.app.db)
+        .await
+        .expect("a link");
+        let codes = one.add_codes().await;
+        let waiting = scene.app.browser();
+        waiting.identify("one@example.com").await.assert_status(200);
+        waiting.give_password("sign-in/password", PASSWORD).await.assert_status(200);
+        assert_eq!(waiting.way().await.step, SignInStep::SecondFactor);
+        // The session there is another one, the person is not.
+        let token = scene.provider.logout_token(&json!({}), &json!({ "sid": "session-9" }));
+        assert_eq!(scene.log_out(&token).await.unwrap(), 0);
+        assert_eq!(waiting.way().await.step, SignInStep::Identify);
+        assert_ne!(waiting.give_code("sign-in/code", &codes.code()).await.status, 200);
+        assert!(is_signed_in(&one).await);
     }
 
     async fn rp_27_a_token_with_one_thing_wrong_ends_nothing(app: TestApp) {

@@ -135,9 +135,14 @@ async fn create(app: &AppParts, external: &External, origin: &Origin) -> Result<
     let mut tx = app.db.begin().await?;
     match store::insert_user(&mut tx, &user, None, Some(now)).await {
         Err(DbError::Taken(_)) => {
-            return Err(Refusal::Conflict(
-                "this account was just made by another request; try again".to_owned(),
-            ));
+            drop(tx);
+            // Whoever may sign in was looked for before.
+            return Err(match store::find_user_by_email(&app.db, &user.email).await? {
+                Some(_) => {
+                    Refusal::Conflict("this account was just made by another request; try again".to_owned())
+                }
+                None => disabled(),
+            });
         }
         other => other?,
     }
