@@ -87,6 +87,14 @@ words! {
         DeleteOrg = "org.delete",
         /// Deleted a project.
         DeleteProject = "project.delete",
+        /// Created a token with which machines become runners.
+        CreateRunnerToken = "runner-token.create",
+        /// Revoked such a token.
+        RevokeRunnerToken = "runner-token.revoke",
+        /// A machine became a runner.
+        RegisterRunner = "runner.register",
+        /// Revoked a runner.
+        RevokeRunner = "runner.revoke",
         /// Made a new key to sign with.
         RotateKey = "key.rotate",
     }

@@ -60,6 +60,10 @@ const fn words(action: AuditAction) -> &'static str {
         A::CreateOrg => "Created an organisation",
         A::DeleteOrg => "Deleted an organisation",
         A::DeleteProject => "Deleted a project",
+        A::CreateRunnerToken => "Created a token for runners",
+        A::RevokeRunnerToken => "Revoked a token for runners",
+        A::RegisterRunner => "A machine became a runner",
+        A::RevokeRunner => "Revoked a runner",
         A::RotateKey => "Made a new signing key",
     }
 }

@@ -108,7 +108,7 @@ async fn create(
         None => (
             "You are invited to devenv-cloud".to_owned(),
             format!(
-                "{inviter} ({}) invites you to the CI server {}.",
+                "{inviter} ({}) invites you to {}, a CI server.",
                 asker.email, app.config.server.base_url
             ),
         ),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 use devenv_cloud_api::{
     Timestamp,
+    audit::AuditAction,
     ids::{OrgId, RunnerId},
     runners::{Runner, RunnerReady, RunnerRoom, RunnerScope, RunnerState, RunnerTemplate, UpdateRunner},
 };
@@ -12,8 +13,10 @@ use devenv_cloud_api::{
 use super::{Owner, SILENT, store};
 use crate::{
     app::AppParts,
+    audit,
     db::{DbError, Topic},
     executor::{Status, TemplateStatus},
+    identity::{Origin, User},
     refusal::Refusal,
     runs,
 };
@@ -120,13 +123,21 @@ pub async fn update(app: &AppParts, owner: Owner, id: RunnerId, change: UpdateRu
 ///
 /// # Errors
 /// When there is none, or it is a server's own executor, which would go on.
-pub async fn revoke(app: &AppParts, owner: Owner, id: RunnerId) -> Result<(), Refusal> {
+pub async fn revoke(
+    app: &AppParts,
+    owner: Owner,
+    by: &User,
+    id: RunnerId,
+    origin: &Origin,
+) -> Result<(), Refusal> {
     // First: from here on it can claim nothing. A claim under way has locked
     // the runner's row, so what it claims is seen below.
     let now = app.clock.now();
-    if !store::revoke_runner(&app.db, owner.org(), id, now, now - SILENT).await? {
-        return Err(Refusal::NotFound);
-    }
+    let mut tx = app.db.begin().await?;
+    let name = store::revoke_runner(&mut tx, owner.org(), id, now, now - SILENT).await?;
+    let event = owner.event(AuditAction::RevokeRunner, origin).by(by);
+    audit::record(app, &mut tx, event.target(&name.ok_or(Refusal::NotFound)?)).await?;
+    tx.commit().await?;
     let ended = runs::end_all_of_runner(app, id, "its runner was revoked while this was running").await?;
     tracing::info!(runner = %id, ended, "runner revoked");
     Ok(())

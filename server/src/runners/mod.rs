@@ -19,7 +19,7 @@ mod store;
 mod tokens;
 
 use chrono::TimeDelta;
-use devenv_cloud_api::ids::OrgId;
+use devenv_cloud_api::{audit::AuditAction, ids::OrgId};
 
 pub use credential::{authenticate, renew};
 pub use manage::{list, revoke, update};
@@ -27,7 +27,7 @@ pub use register::{hello, leave, register};
 pub use report::{embedded, leave_embedded, report, report_embedded};
 pub use tokens::{create_token, revoke_token, tokens};
 
-use crate::{db::DbError, executor::remote::wire};
+use crate::{audit::Event, db::DbError, executor::remote::wire, identity::Origin};
 
 /// What a registration token begins with.
 pub const TOKEN_PREFIX: &str = "dvreg_";
@@ -60,6 +60,21 @@ impl Owner {
             Self::Org(id) => Some(id),
             Self::Instance => None,
         }
+    }
+
+    /// Something that happened to their runners.
+    fn event(self, action: AuditAction, origin: &Origin) -> Event<'_> {
+        let event = Event::new(action, origin);
+        match self {
+            Self::Org(id) => event.of(id),
+            Self::Instance => event,
+        }
+    }
+}
+
+impl From<Option<OrgId>> for Owner {
+    fn from(org: Option<OrgId>) -> Self {
+        org.map_or(Self::Instance, Self::Org)
     }
 }
 

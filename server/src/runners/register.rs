@@ -1,13 +1,14 @@
 //! How a machine becomes a runner, comes, and goes.
 
-use devenv_cloud_api::{ids::RunnerId, runners::check_label};
+use devenv_cloud_api::{audit::AuditAction, ids::RunnerId, runners::check_label};
 
-use super::{RunnerError, TOKEN_PREFIX, credential::issue, store};
+use super::{Owner, RunnerError, TOKEN_PREFIX, credential::issue, store};
 use crate::{
     app::AppParts,
+    audit,
     db::DbError,
     executor::remote::wire::{Announcement, Credential, PROTOCOL, Register, Welcome, parse_token},
-    identity::{RunnerPrincipal, secret},
+    identity::{Origin, RunnerPrincipal, secret},
     runs,
 };
 
@@ -15,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// When the token does not work (any more), or the announcement makes no sense.
-pub async fn register(app: &AppParts, wanted: Register) -> Result<Credential, RunnerError> {
+pub async fn register(app: &AppParts, wanted: Register, origin: &Origin) -> Result<Credential, RunnerError> {
     let Register { token, nonce, announcement } = wanted;
     check(&announcement)?;
     let Some(nonce) = parse_token(&nonce) else {
@@ -56,6 +57,8 @@ pub async fn register(app: &AppParts, wanted: Register) -> Result<Credential, Ru
     }
     let runner = RunnerId(app.random.id(now));
     store::insert_runner(&mut tx, runner, token.org, &announcement, nonce_hash, now).await?;
+    let event = Owner::from(token.org).event(AuditAction::RegisterRunner, origin).target(&announcement.name);
+    audit::record(app, &mut tx, event).await?;
     let credential = issue(app, &mut tx, runner).await?;
     tx.commit().await?;
     tracing::info!(%runner, name = announcement.name, "runner registered");

@@ -28,7 +28,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 pub(super) async fn insert_token(
-    db: &Db,
+    tx: &mut Tx,
     org: Option<OrgId>,
     token: &RunnerToken,
     secret_hash: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) async fn insert_token(
     .bind(token.created_at)
     .bind(token.expires_at)
     .bind(token.uses)
-    .execute(db)
+    .execute(tx)
     .await
     .map(|_| ())
 }
@@ -83,22 +83,24 @@ pub(super) async fn list_tokens(
     .collect()
 }
 
+/// Revokes a token; what its secret begins with, if there was one.
 pub(super) async fn revoke_token(
-    db: &Db,
+    tx: &mut Tx,
     org: Option<OrgId>,
     id: RunnerTokenId,
     now: Timestamp,
-) -> Result<bool, DbError> {
-    let changed = query(
+) -> Result<Option<String>, DbError> {
+    query(
         "UPDATE runner_tokens SET revoked_at = $3 WHERE id = $1 \
-         AND (org_id = $2 OR ($2 IS NULL AND org_id IS NULL)) AND revoked_at IS NULL",
+         AND (org_id = $2 OR ($2 IS NULL AND org_id IS NULL)) AND revoked_at IS NULL RETURNING prefix",
     )
     .bind(id)
     .bind(org)
     .bind(now)
-    .execute(db)
-    .await?;
-    Ok(changed == 1)
+    .optional(tx)
+    .await?
+    .map(|row| row.get("prefix"))
+    .transpose()
 }
 
 /// A registration token, as far as registering needs it.
@@ -497,26 +499,28 @@ pub(super) async fn set_draining(
     Ok(changed == 1)
 }
 
-/// Revokes a runner. The executor of a server that is there cannot be.
+/// Revokes a runner; its name, if there was one. The executor of a server that is
+/// there cannot be revoked.
 pub(super) async fn revoke_runner(
-    db: &Db,
+    tx: &mut Tx,
     org: Option<OrgId>,
     id: RunnerId,
     now: Timestamp,
     silence: Timestamp,
-) -> Result<bool, DbError> {
-    let changed = query(
+) -> Result<Option<String>, DbError> {
+    query(
         "UPDATE runners SET revoked_at = $3 WHERE id = $1 \
          AND (org_id = $2 OR ($2 IS NULL AND org_id IS NULL)) AND revoked_at IS NULL \
-         AND (NOT embedded OR left_at IS NOT NULL OR last_seen_at <= $4)",
+         AND (NOT embedded OR left_at IS NOT NULL OR last_seen_at <= $4) RETURNING name",
     )
     .bind(id)
     .bind(org)
     .bind(now)
     .bind(silence)
-    .execute(db)
-    .await?;
-    Ok(changed == 1)
+    .optional(tx)
+    .await?
+    .map(|row| row.get("name"))
+    .transpose()
 }
 
 pub(super) async fn slug_of(db: &Db, org: OrgId) -> Result<Option<Slug>, DbError> {

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use devenv_cloud_api::{
+    audit::AuditAction,
     ids::RunnerTokenId,
     runners::{CreateRunnerToken, NewRunnerToken, RunnerToken},
 };
@@ -9,20 +10,22 @@ use devenv_cloud_api::{
 use super::{Owner, TOKEN_PREFIX, store};
 use crate::{
     app::AppParts,
+    audit,
     db::DbError,
-    identity::secret,
+    identity::{Origin, User, secret},
     refusal::{Fields, Refusal},
 };
 
-/// Creates one, for somebody of this name.
+/// Creates one, for this person.
 ///
 /// # Errors
 /// When a field makes no sense.
 pub async fn create_token(
     app: &AppParts,
     owner: Owner,
-    by: &str,
+    by: &User,
     wanted: CreateRunnerToken,
+    origin: &Origin,
 ) -> Result<NewRunnerToken, Refusal> {
     let CreateRunnerToken { uses, expires_in_hours } = wanted;
     let mut fields = Fields::default();
@@ -38,13 +41,17 @@ pub async fn create_token(
     let token = RunnerToken {
         id: RunnerTokenId(app.random.id(now)),
         prefix: secret::shown(&secret),
-        created_by: by.to_owned(),
+        created_by: by.name.clone(),
         created_at: now,
         expires_at: now + TimeDelta::hours(i64::from(expires_in_hours)),
         uses,
         used: 0,
     };
-    store::insert_token(&app.db, owner.org(), &token, secret::hash(secret.as_bytes())).await?;
+    let mut tx = app.db.begin().await?;
+    store::insert_token(&mut tx, owner.org(), &token, secret::hash(secret.as_bytes())).await?;
+    let event = owner.event(AuditAction::CreateRunnerToken, origin).by(by);
+    audit::record(app, &mut tx, event.target(&format!("{}, {uses} machines", token.prefix))).await?;
+    tx.commit().await?;
     let command = format!("devenv-cloud runner --server {} --token {secret}", app.config.server.base_url);
     Ok(NewRunnerToken { token, secret, command })
 }
@@ -62,10 +69,21 @@ pub async fn tokens(
     store::list_tokens(&app.db, owner.org(), app.clock.now(), before, limit).await
 }
 
-/// Revokes one. Runners that registered with it stay. Whether there was one.
+/// Revokes one. Runners that registered with it stay.
 ///
 /// # Errors
-/// When the database says no.
-pub async fn revoke_token(app: &AppParts, owner: Owner, id: RunnerTokenId) -> Result<bool, DbError> {
-    store::revoke_token(&app.db, owner.org(), id, app.clock.now()).await
+/// When there is none.
+pub async fn revoke_token(
+    app: &AppParts,
+    owner: Owner,
+    by: &User,
+    id: RunnerTokenId,
+    origin: &Origin,
+) -> Result<(), Refusal> {
+    let mut tx = app.db.begin().await?;
+    let prefix = store::revoke_token(&mut tx, owner.org(), id, app.clock.now()).await?;
+    let event = owner.event(AuditAction::RevokeRunnerToken, origin).by(by);
+    audit::record(app, &mut tx, event.target(&prefix.ok_or(Refusal::NotFound)?)).await?;
+    tx.commit().await?;
+    Ok(())
 }

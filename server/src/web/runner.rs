@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedRunner, RefusedToRegister},
-    extract::{Body, OpenBody, Params, Runner, Segments, bearer},
+    extract::{Body, OpenBody, Origin, Params, Runner, Segments, bearer},
 };
 use crate::{
     app::App,
@@ -90,9 +90,10 @@ fn plane(app: &App) -> LocalControlPlane {
     security(()))]
 async fn register(
     State(app): State<App>,
+    Origin(origin): Origin,
     OpenBody(wanted): OpenBody<Register>,
 ) -> Result<Response, ApiError> {
-    let credential = runners::register(&app, wanted).await?;
+    let credential = runners::register(&app, wanted, &origin).await?;
     Ok((StatusCode::CREATED, Json(credential)).into_response())
 }
 

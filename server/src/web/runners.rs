@@ -17,13 +17,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ApiError,
     describe::{Refused, RefusedToRead},
-    extract::{Body, Paging, Params, Segments},
+    extract::{Body, Origin, Paging, Params, Segments},
     idempotency::Secret,
 };
 use crate::{
     access::{self, Resource},
     app::{App, AppParts},
-    identity::Principal,
+    identity::{self, Principal, User, step_up},
     orgs,
     refusal::Refusal,
     runners::{self, Owner},
@@ -72,15 +72,17 @@ async fn create(
     principal: &Principal,
     owner: Owner,
     wanted: CreateRunnerToken,
+    origin: &identity::Origin,
 ) -> Result<Response, ApiError> {
-    let by = principal.user().map_or("", |user| user.name.as_str());
-    let token = runners::create_token(app, owner, by, wanted).await?;
+    // Whoever has it receives the jobs, with the sources of everybody.
+    step_up::require(principal, app.clock.now())?;
+    let token = runners::create_token(app, owner, person(principal)?, wanted, origin).await?;
     Ok((StatusCode::CREATED, Secret::mark(), Json(token)).into_response())
 }
 
-async fn no_token(app: &AppParts, owner: Owner, token: RunnerTokenId) -> Result<StatusCode, ApiError> {
-    let there_was = runners::revoke_token(app, owner, token).await?;
-    if there_was { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NotFound) }
+/// Who manages them.
+fn person(principal: &Principal) -> Result<&User, ApiError> {
+    principal.user().ok_or(ApiError::Unauthenticated)
 }
 
 /// List the runners of an organisation
@@ -130,10 +132,11 @@ async fn update(
 async fn revoke(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments((org, runner)): Segments<(String, RunnerId)>,
 ) -> Result<StatusCode, ApiError> {
     let (owner, _) = of_org(&app, &principal, &org, Action::ManageRunners).await?;
-    runners::revoke(&app, owner, runner).await?;
+    runners::revoke(&app, owner, person(&principal)?, runner, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -165,11 +168,12 @@ async fn list_tokens(
 async fn create_token(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments(org): Segments<String>,
     Body(wanted): Body<CreateRunnerToken>,
 ) -> Result<Response, ApiError> {
     let (owner, _) = of_org(&app, &principal, &org, Action::ManageRunners).await?;
-    create(&app, &principal, owner, wanted).await
+    create(&app, &principal, owner, wanted, &origin).await
 }
 
 /// Revoke a registration token
@@ -183,10 +187,12 @@ async fn create_token(
 async fn revoke_token(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments((org, token)): Segments<(String, RunnerTokenId)>,
 ) -> Result<StatusCode, ApiError> {
     let (owner, _) = of_org(&app, &principal, &org, Action::ManageRunners).await?;
-    no_token(&app, owner, token).await
+    runners::revoke_token(&app, owner, person(&principal)?, token, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List the runners of the instance
@@ -227,9 +233,10 @@ async fn update_of_instance(
 async fn revoke_of_instance(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments(runner): Segments<RunnerId>,
 ) -> Result<StatusCode, ApiError> {
-    runners::revoke(&app, of_instance(&principal)?, runner).await?;
+    runners::revoke(&app, of_instance(&principal)?, person(&principal)?, runner, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -256,10 +263,11 @@ async fn list_tokens_of_instance(
 async fn create_token_of_instance(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Body(wanted): Body<CreateRunnerToken>,
 ) -> Result<Response, ApiError> {
     let owner = of_instance(&principal)?;
-    create(&app, &principal, owner, wanted).await
+    create(&app, &principal, owner, wanted, &origin).await
 }
 
 /// Revoke a registration token of the instance
@@ -269,7 +277,9 @@ async fn create_token_of_instance(
 async fn revoke_token_of_instance(
     State(app): State<App>,
     principal: Principal,
+    Origin(origin): Origin,
     Segments(token): Segments<RunnerTokenId>,
 ) -> Result<StatusCode, ApiError> {
-    no_token(&app, of_instance(&principal)?, token).await
+    runners::revoke_token(&app, of_instance(&principal)?, person(&principal)?, token, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -6,6 +6,7 @@ use devenv_cloud::{
     runs,
 };
 use devenv_cloud_api::{
+    audit::AuditEntry,
     orgs::ProjectSettings,
     page::Page,
     permissions::Role,
@@ -380,6 +381,38 @@ both_engines! {
         admin.delete(&format!("/api/v1/runners/{}", shared.id)).await.assert_status(204);
         let answer = admin.get("/api/v1/orgs/acme/runners?limit=1").await.assert_status(200);
         assert_eq!(answer.json::<Page<devenv_cloud_api::runners::Runner>>().items.len(), 1);
+    }
+
+    async fn a_token_takes_a_fresh_proof_and_what_happens_to_runners_is_written_down(app: TestApp) {
+        let (admin, _) = acme(&app).await;
+        let used = admin.runner_token(Some("acme")).await;
+        register(&app, &used.secret, &nonce(&app)).send().await.assert_status(201);
+        let runner = admin.runners("acme").await.remove(0);
+        app.advance(TimeDelta::seconds(1));
+        admin.delete(&format!("/api/v1/orgs/acme/runners/{}", runner.id)).await.assert_status(204);
+        app.advance(TimeDelta::seconds(1));
+        let left = admin.runner_token(Some("acme")).await.token.id;
+        app.advance(TimeDelta::seconds(1));
+        let path = format!("/api/v1/orgs/acme/runner-tokens/{left}");
+        admin.delete(&path).await.assert_status(204);
+        admin.delete(&path).await.assert_status(404);
+
+        let log: Page<AuditEntry> = admin.get("/api/v1/orgs/acme/audit?limit=5").await.json();
+        let seen: Vec<_> =
+            log.items.iter().map(|entry| (entry.action.as_str(), entry.actor.as_str())).collect();
+        let by = "admin@example.com";
+        assert_eq!(seen[..3], [("runner-token.revoke", by), ("runner-token.create", by), ("runner.revoke", by)]);
+        // Both in one moment.
+        assert!(seen[3..].contains(&("runner.register", "")) && seen[3..].contains(&("runner-token.create", by)));
+        assert_eq!(log.items[2].target, runner.name);
+        assert!(log.items.iter().all(|entry| !entry.target.contains(&used.secret)));
+
+        // Somebody who sits down at a browser that was left alone gets none.
+        app.advance(TimeDelta::minutes(11));
+        for path in ["/api/v1/orgs/acme/runner-tokens", "/api/v1/runner-tokens"] {
+            let problem = admin.post(path, &json!({})).await.assert_status(403).problem();
+            assert_eq!(problem.kind, "step-up");
+        }
     }
 
     async fn an_organisation_sees_its_own_jobs_on_a_runner_of_the_instance(app: TestApp) {
