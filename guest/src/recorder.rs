@@ -84,6 +84,8 @@ struct State {
     /// Sequence number of the last record that was sent.
     sent: u64,
     acknowledged: u64,
+    /// The host said what was known: it wants to hear that we live.
+    knocked: bool,
     spans: u64,
     open: BTreeSet<u64>,
     log_bytes: u64,
@@ -215,9 +217,11 @@ impl Recorder {
         }
     }
 
-    /// All records up to this one are durable.
+    /// All records up to this one are durable. Said once more, it is a question
+    /// whether we live.
     pub fn acknowledge(&self, sequence: u64) {
         let mut state = self.lock();
+        state.knocked |= sequence <= state.acknowledged;
         state.acknowledged = state.acknowledged.max(sequence.min(state.sent));
         drop(state);
         self.0.moved.notify_all();
@@ -304,7 +308,8 @@ impl Recorder {
                 drop(state);
                 self.0.moved.notify_all();
                 write_message(&mut channel, &GuestMessage::Records { first, records })?;
-            } else if since >= ALIVE {
+            } else if state.knocked || since >= ALIVE {
+                state.knocked = false;
                 drop(state);
                 write_message(&mut channel, &GuestMessage::Alive)?;
             } else if let Some(message) = aside.next() {

@@ -24,7 +24,8 @@ pub enum HostMessage {
     Source(Vec<u8>),
     /// The packfile is complete.
     SourceEnd,
-    /// All records up to and including this sequence number are durable.
+    /// All records up to and including this sequence number are durable. Where
+    /// that was said before, the guest answers [`GuestMessage::Alive`].
     Acknowledge(u64),
     /// Stop the job: SIGTERM to its processes, SIGKILL after `grace_ms`.
     Cancel {

@@ -63,6 +63,23 @@ fn lines_beyond_the_limit_are_counted_and_said_once() {
 }
 
 #[test]
+fn a_knock_is_answered_though_there_is_nothing_to_say() {
+    let recorder = Recorder::default();
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| recorder.send_all(writer, &Nothing));
+        // Sooner than the guest would speak by itself.
+        reader.set_read_timeout(Some(super::ALIVE / 2)).unwrap();
+        for _ in 0..3 {
+            recorder.acknowledge(0);
+            assert!(matches!(read_message(&reader).unwrap(), GuestMessage::Alive));
+        }
+        recorder.finish(finished());
+        assert!(matches!(read_message(&reader).unwrap(), GuestMessage::Finished(_)));
+    });
+}
+
+#[test]
 fn the_window_is_kept_until_the_host_acknowledges() {
     let recorder = Recorder::default();
     let span = recorder.open(None, NewSpan::new(SpanKind::Task, "t"));

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use super::{
@@ -166,6 +166,11 @@ pub(super) async fn tell(
     }
 }
 
+/// How often the guest hears something, and answers. An idle machine waits for its
+/// timer, and an emulator that loses one interrupt of it on a busy host leaves the
+/// machine asleep for good. Any other interrupt wakes it, and sets its timer anew.
+const KNOCK: Duration = Duration::from_secs(5);
+
 async fn tell_all(
     assignment: &Assignment,
     source: PackStream,
@@ -176,6 +181,8 @@ async fn tell_all(
     send(write, &HostMessage::Job(Box::new(job(assignment)?))).await?;
     let mut told = Order::default();
     let mut source = Some(source);
+    let mut knocks = interval_at(Instant::now() + KNOCK, KNOCK);
+    knocks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let chunk = async {
             match &mut source {
@@ -212,6 +219,8 @@ async fn tell_all(
                     source = None;
                 }
             },
+            // It knows that already; what matters is that it is woken.
+            _ = knocks.tick() => send(write, &HostMessage::Acknowledge(told.stored)).await?,
             // Last: bulk waits for all else.
             message = network.next() => send(write, &HostMessage::Network(message)).await?,
         }

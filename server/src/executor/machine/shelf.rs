@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -80,22 +81,28 @@ pub(super) async fn find(parts: &Parts, image: &Image, key: &Key) -> Result<Opti
     let khz = parts.khz().await?;
     let (image, key) = (image.clone(), key.clone());
     blocking(move || {
-        let Ok(label) = fs::read(folder.join(LABEL)) else { return Ok(None) };
-        let fits = serde_json::from_slice::<Label>(&label).is_ok_and(|label| same(label.khz, khz));
+        // By way of the opened folder: what another process puts in its place
+        // meanwhile is another machine.
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(opened) = rustix::fs::open(&folder, flags, Mode::empty()) else { return Ok(None) };
+        let open = |name: &str| -> Result<File, MachineError> {
+            let file = rustix::fs::openat(&opened, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            Ok(file.map_err(|error| cannot("open", &folder.join(name))(error.into()))?.into())
+        };
+        let Ok(label) = open(LABEL) else { return Ok(None) };
+        let fits = serde_json::from_reader::<_, Label>(label).is_ok_and(|label| same(label.khz, khz));
         if !fits {
             return Ok(None);
         }
         let read = |name: &str| -> Result<OwnedFd, MachineError> {
             let path = folder.join(name);
             let memory = memory_file("devenv-cloud-template", 0)?;
-            let from = File::open(&path).map_err(cannot("open", &path))?;
             let to = File::from(memory.try_clone().map_err(cannot("read", &path))?);
-            scratch::copy(&from, &to).map_err(cannot("read", &path))?;
+            scratch::copy(&open(name)?, &to).map_err(cannot("read", &path))?;
             seal(&memory)?;
             Ok(memory)
         };
-        let disk = folder.join(DISK);
-        let disk = File::open(&disk).map_err(cannot("open", &disk))?;
+        let disk = open(DISK)?;
         let age = disk.metadata().and_then(|data| data.modified()).ok().and_then(|made| made.elapsed().ok());
         let made = age.and_then(|age| Instant::now().checked_sub(age)).unwrap_or_else(Instant::now);
         let (memory, state) = (read(MEMORY)?, read(STATE)?);
