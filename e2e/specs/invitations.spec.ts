@@ -32,7 +32,7 @@ async function invite(page: Page, server: Server, email: string, role: string): 
   await page.goto(`${server.url}/${ORG}/-/members`);
   await hydrated(page);
   await page.getByLabel("E-mail address").fill(email);
-  await page.getByLabel("Role").selectOption(role);
+  await page.getByLabel("Role", { exact: true }).selectOption(role);
   await page.getByRole("button", { name: "Invite" }).click();
   await expect(page.getByText(`An invitation is on its way to ${email}.`)).toBeVisible();
   await expect(page.getByRole("list", { name: "Invitations" })).toContainText(email);

@@ -10,12 +10,12 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { Page } from "@playwright/test";
 import * as client from "openid-client";
 
 import { Api } from "../harness/api.ts";
+import { look } from "../harness/look.ts";
 import type { Server } from "../harness/server.ts";
-import { expect, expectAccessible, fromEnvironment, signIn, test } from "../harness/test.ts";
+import { expect, fromEnvironment, signIn, test } from "../harness/test.ts";
 
 const CLI = "devenv-cloud-cli";
 const SECRET = randomBytes(32).toString("hex");
@@ -38,23 +38,6 @@ function discover(server: Server, id: string, secret?: string): Promise<client.C
   return client.discovery(new URL(server.url), id, { id_token_signed_response_alg: "ES256" }, proof, {
     execute: [client.allowInsecureRequests],
   });
-}
-
-const sizes = [
-  { name: "1440", width: 1440, height: 900 },
-  { name: "390", width: 390, height: 844 },
-];
-
-/** Looks at the page in all of its forms. */
-async function look(page: Page, name: string): Promise<void> {
-  for (const colorScheme of ["light", "dark"] as const) {
-    await page.emulateMedia({ colorScheme });
-    for (const { name: size, ...viewport } of sizes) {
-      await page.setViewportSize(viewport);
-      await expectAccessible(page);
-      await page.screenshot({ path: test.info().outputPath(`${name}-${size}-${colorScheme}.png`), fullPage: true });
-    }
-  }
 }
 
 for (const [kind, id] of [["a confidential", "grafana"], ["a public", CLI]] as const) {

@@ -307,7 +307,7 @@ fn Manage(
     };
     let question = format!("revoke-{id}");
     view! {
-        <span class="runner-row-actions">
+        <span class="row-actions">
             <button
                 type="button"
                 class="button small"
@@ -329,7 +329,7 @@ fn Manage(
                 "Revoke"
             </button>
         </span>
-        <div class="runner-row-question" id=question hidden=move || !sure.get()>
+        <div class="row-question" id=question hidden=move || !sure.get()>
             <p>
                 {move || {
                     let count = jobs.with(Vec::len);
@@ -341,7 +341,7 @@ fn Manage(
                     format!("Revoke {}? It can never come back as it is. {what}", name.get())
                 }}
             </p>
-            <span class="runner-row-actions">
+            <span class="row-actions">
                 <button type="button" class="button small danger" disabled=idle on:click=revoke>
                     "Revoke for good"
                 </button>
