@@ -259,6 +259,18 @@ both_engines! {
         by_provider(&app.browser(), &provider, &[]).await.assert_status(403);
     }
 
+    async fn a_disabled_account_is_not_made_again_by_a_provider(app: TestApp) {
+        let (app, provider) = scene(&app, &[("CREATE_ACCOUNTS", "true")]).await;
+        let admin = app.set_up().await;
+        let person = app.person("person").await;
+        with_address(&app, "person", "ada@corp.example").await;
+        let path = format!("/api/v1/instance/users/{}/disable", person.user_id().await);
+        admin.post(&path, &json!({})).await.assert_status(204);
+        let page = by_provider(&app.browser(), &provider, &[]).await.assert_status(403);
+        assert!(page.text().contains("is disabled"), "{}", page.text());
+        assert_eq!(count_links(&app).await, 0);
+    }
+
     async fn a_provider_does_not_stand_for_the_second_factor(app: TestApp) {
         let (app, provider) = scene(&app, &[]).await;
         let person = app.person("person").await;
