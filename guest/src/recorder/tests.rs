@@ -69,7 +69,7 @@ fn a_knock_is_answered_though_there_is_nothing_to_say() {
     std::thread::scope(|scope| {
         scope.spawn(|| recorder.send_all(writer, &Nothing));
         // Sooner than the guest would speak by itself.
-        reader.set_read_timeout(Some(super::ALIVE / 2)).unwrap();
+        reader.set_read_timeout(Some(ALIVE / 2)).unwrap();
         for _ in 0..3 {
             recorder.acknowledge(0);
             assert!(matches!(read_message(&reader).unwrap(), GuestMessage::Alive));

@@ -51,6 +51,8 @@ pub(super) struct Pool {
     memory_mib: u64,
     state: Mutex<State>,
     changed: Notify,
+    /// One looks for a template on disk at a time: what it finds is everybody's.
+    finding: tokio::sync::Mutex<()>,
 }
 
 /// The memory of a job's machine, taken until this is dropped.
@@ -181,6 +183,34 @@ impl Pool {
         found
     }
 
+    /// The template of this kind that was kept by somebody before us, if there is
+    /// one: at hand sooner than a machine boots.
+    pub(super) async fn kept(&self, parts: &Parts, image: &Image, key: &Key) -> Option<Arc<Template>> {
+        let _alone = self.finding.lock().await;
+        if let Some(template) = self.template(key).filter(|template| !template.has_grown()) {
+            return Some(template);
+        }
+        let template = Arc::new(shelf::find(parts, image, key).await.ok().flatten()?);
+        tracing::info!(spec = %key.spec, "machine template is at hand");
+        self.adopt(&template);
+        Some(template)
+    }
+
+    fn template(&self, key: &Key) -> Option<Arc<Template>> {
+        self.state().sizes.iter().find(|size| size.key == *key)?.template.clone()
+    }
+
+    /// Machines of this kind are made of this template from now on, if there is room.
+    fn adopt(&self, template: &Arc<Template>) {
+        let mut state = self.state();
+        if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
+            size.template = Some(Arc::clone(template));
+            state.problem = None;
+            // A job may have come meanwhile.
+            state.give_way(self.memory_mib);
+        }
+    }
+
     /// Machines restored from this did not work: nobody shall get another.
     fn discard(&self, key: &Key) {
         let mut state = self.state();
@@ -305,22 +335,15 @@ async fn take_step(pool: &Pool, parts: &Parts, step: Step) -> Result<(), Machine
     match step {
         Step::Template(wanted) => {
             let (key, image) = *wanted;
-            let (template, running) = match shelf::find(parts, &image, &key).await {
-                Ok(Some(template)) => {
-                    tracing::info!(spec = %key.spec, "machine template is at hand");
-                    (template, None)
+            if pool.kept(parts, &image, &key).await.is_none() {
+                let (template, running) = make(parts, &image, &key).await?;
+                pool.adopt(&Arc::new(template));
+                let mut state = pool.state();
+                let wanted = state.sizes.iter().any(|size| size.key == key && size.template.is_some());
+                if wanted && state.waiting.len() < pool.size {
+                    state.waiting.push((key, running));
+                    state.give_way(pool.memory_mib);
                 }
-                _ => make(parts, &image, &key).await.map(|(template, running)| (template, Some(running)))?,
-            };
-            let mut state = pool.state();
-            if let Some(size) = state.sizes.iter_mut().find(|size| size.key == template.key) {
-                size.template = Some(Arc::new(template));
-                state.problem = None;
-                if state.waiting.len() < pool.size {
-                    state.waiting.extend(running.map(|running| (key, running)));
-                }
-                // A job may have come meanwhile.
-                state.give_way(pool.memory_mib);
             }
         }
         Step::Machine(template) => {

@@ -173,11 +173,9 @@ impl QemuMachines {
         let found = if parts.settings.templates && !spec.console {
             let key = parts.key(&image, spec).await?;
             match self.pool.take(&key, &image) {
-                Found::Nothing if !parts.settings.background => shelf::find(parts, &image, &key)
-                    .await
-                    .ok()
-                    .flatten()
-                    .map_or(Found::Nothing, |template| Found::Template(Arc::new(template))),
+                Found::Nothing => {
+                    self.pool.kept(parts, &image, &key).await.map_or(Found::Nothing, Found::Template)
+                }
                 found => found,
             }
         } else {
