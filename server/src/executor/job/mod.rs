@@ -8,6 +8,7 @@
 
 mod check;
 mod lease;
+mod ready;
 mod report;
 mod talk;
 mod text;
@@ -438,23 +439,14 @@ enum Talk {
 
 impl Attempt<'_> {
     async fn talk(&mut self, machine: &mut Machine, source: PackStream) -> Talk {
-        let Self { context, assignment, timeline, reporter, checker, watch, network, network_open, .. } =
-            self;
+        let answered = match self.ready(machine).await {
+            Ok(answered) => answered,
+            Err(talk) => return talk,
+        };
+        let Self { assignment, timeline, reporter, checker, watch, network, network_open, .. } = self;
         let network = &*network;
         let attributes = std::mem::take(&mut machine.attributes);
-        let (mut read, mut write) = tokio::io::split(&mut machine.channel);
-
-        let answered = tokio::select! {
-            seen = watch.see(false) => return match seen {
-                Seen::Stop(stop) => Talk::Stopped(stop),
-                Seen::Leave => Talk::Leave,
-            },
-            ready = timeout(BOOT, talk::prepare(&context.clock, &context.random, &mut read, &mut write)) => match ready {
-                Ok(Ok(answered)) => answered,
-                Ok(Err(error)) => return Talk::Failed(error),
-                Err(_) => return Talk::Failed(JobError::Boot),
-            },
-        };
+        let (read, write) = tokio::io::split(&mut machine.channel);
         let ready = timeline.now();
         // The machine first: the start of the others' histograms is told with it.
         reporter.push(vec![

@@ -311,6 +311,8 @@ pub(super) struct Scene {
     /// The host's time of day, which is at 100 and stands still.
     pub(super) clock: Clock,
     pub(super) egress: Egress,
+    /// How many machines say nothing at all, before the one with the guest.
+    pub(super) silent: usize,
     guests: tokio::sync::mpsc::UnboundedReceiver<DuplexStream>,
 }
 
@@ -326,6 +328,7 @@ impl Scene {
             stop: CancellationToken::new(),
             clock: Clock::fake(at(100)),
             egress: Egress::new(&[]),
+            silent: 0,
             guests,
         }
     }
@@ -344,6 +347,10 @@ impl Scene {
             stop: self.stop.clone(),
         };
         let guest = tokio::spawn(async move {
+            let mut silent = Vec::new();
+            for _ in 0..self.silent {
+                silent.push(self.guests.recv().await);
+            }
             if let Some(channel) = self.guests.recv().await {
                 script(Guest { channel, job: None, source: vec![] }).await;
             }

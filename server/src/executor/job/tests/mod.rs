@@ -256,9 +256,31 @@ async fn records_before_the_machine_is_ready_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_machine_takes_the_place_of_one_that_does_not_come_up() {
+    let began = Instant::now();
+    let mut scene = Scene::new();
+    scene.silent = 1;
+    let played = scene
+        .play(|mut guest: Guest| async move {
+            guest.take_job().await;
+            guest.finish(Outcome::Success, Some(0), "").await;
+        })
+        .await;
+    assert_eq!(played.end().0, State::Success);
+    assert_eq!(began.elapsed().as_secs(), 30);
+    let told = |record: &Record| {
+        matches!(record, Record::Line { span: MACHINE_SPAN, text, .. }
+            if text == "the machine was not ready after 30 s; another one takes its place")
+    };
+    assert!(played.records.iter().any(told), "{:?}", played.records);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_that_does_not_come_up_is_given_up() {
     let began = Instant::now();
-    let played = Scene::new().play(|mut guest: Guest| async move { guest.sleep_until_hung_up().await }).await;
+    let mut scene = Scene::new();
+    scene.silent = 2;
+    let played = scene.play(|_| async { panic!("there is no third machine") }).await;
     assert_eq!(played.end(), (State::Error, "the machine was not ready after 120 s"));
     assert_eq!(began.elapsed().as_secs(), 120);
     assert!(played.killed);
