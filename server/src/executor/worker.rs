@@ -195,7 +195,7 @@ mod tests {
         let host =
             Host { guests: sender, killed: Arc::new(watch::Sender::new(false)), exit: None, missing: false };
         let room = Room { memory_mib: 4096, cpus: 4 };
-        let settings = ExecutorSettings { slots: 2, room, drain: Duration::from_secs(30) };
+        let settings = ExecutorSettings { slots: 2, room, drain: Duration::from_secs(20) };
         let (clock, random) = (Clock::fake(at(100)), Random::seeded(1));
         let executor =
             Executor::new(settings, control.clone(), Arc::new(host), Egress::new(&[]), clock, random);
@@ -237,7 +237,7 @@ mod tests {
         drop(ends);
         let began = tokio::time::Instant::now();
         scene.run.await.unwrap();
-        assert_eq!(began.elapsed().as_secs(), 30);
+        assert_eq!(began.elapsed().as_secs(), 20);
         assert!(scene.guests.try_recv().is_err(), "nothing new was begun");
         assert!(scene.control.conclusion.lock().unwrap().is_some(), "one ended, one was dropped");
     }
