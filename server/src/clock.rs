@@ -107,3 +107,19 @@ impl Random {
         uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_later_by_a_microsecond_has_a_greater_id() {
+        let random = Random::seeded(1);
+        let began: Timestamp = "2026-01-01T00:00:00.998Z".parse().unwrap();
+        let ids: Vec<_> = (0..4000).map(|n| random.id(began + TimeDelta::microseconds(n))).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next));
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+        let millis = |id: &Uuid| id.as_u128() >> 80;
+        assert_eq!(millis(&ids[3999]) - millis(&ids[0]), 3);
+    }
+}
