@@ -81,6 +81,18 @@ for (const [pool, starts] of [
   });
 }
 
+test("a template that is kept serves the first job after a start", async ({ startServer }) => {
+  const server = await startServer({ environment: { DEVENV_CLOUD_EXECUTOR_POOL: "0" } });
+  const workspace = await createWorkspace(await server.setUp());
+  await untilStart(workspace, "on_demand");
+  for (let restart = 0; restart < 3; restart += 1) {
+    await server.kill();
+    await server.start();
+    expect((await runOne(workspace)).start).toBe("on_demand");
+  }
+  workspace.git.remove();
+});
+
 test("a machine that dies while it waits is no job's trouble", async ({ startServer }) => {
   const server = await startServer({ environment: { DEVENV_CLOUD_EXECUTOR_POOL: "1" } });
   const workspace = await createWorkspace(await server.setUp());
