@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout};
 use super::{Attempt, BOOT, JobError, Seen, Talk, check::line, talk};
 use crate::{executor::machine::Machine, telemetry::MACHINE_SPAN};
 
-/// How long the first machine may take. One in many hangs while it boots, where it
-/// is emulated and its host stands still at the wrong moment; the next one does not.
+/// How long the first machine may take. Emulated ones on a busy host now and then
+/// hang while they boot, which says nothing about the next one.
 const FIRST: Duration = Duration::from_secs(30);
 
 impl Attempt<'_> {

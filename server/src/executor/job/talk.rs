@@ -166,9 +166,9 @@ pub(super) async fn tell(
     }
 }
 
-/// How often the guest hears something, and answers. An idle machine waits for its
-/// timer, and an emulator that loses one interrupt of it on a busy host leaves the
-/// machine asleep for good. Any other interrupt wakes it, and sets its timer anew.
+/// How often the guest hears something, and answers. Emulated machines on a busy host
+/// have been seen to sleep for good once they were idle, as if an interrupt of their
+/// timer had been lost. Any other interrupt wakes them, and has the timer set anew.
 const KNOCK: Duration = Duration::from_secs(5);
 
 async fn tell_all(
